@@ -1,0 +1,190 @@
+//! What a record says, before the log gives it a place (`seq`), a time and a chain (`prev`).
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::effect::Effect;
+use crate::error::Code;
+use crate::name::Id;
+use crate::policy::{Decision, Reason};
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// The host started, with this policy and configuration.
+    Start,
+    /// The host stopped in order.
+    Stop,
+    /// An action is about to run.
+    Intent,
+    /// An action ended; it has the `run` and the `what.index` of its intent.
+    Outcome,
+    /// A plan was only planned.
+    Planned,
+    /// A plan, a frame or a connection was refused.
+    Refused,
+    /// A plan waits for a human.
+    Held,
+    /// A human approved a held plan; a token was minted.
+    Approved,
+    /// A human denied a held plan, or it expired.
+    Denied,
+    /// A token was consumed by the plan that follows.
+    TokenUsed,
+    /// A token was burnt by a mismatch.
+    TokenBurnt,
+    /// The policy was loaded anew.
+    PolicyLoaded,
+    /// A caller cancelled a running plan.
+    Cancelled,
+    /// At start: an intent without outcome was found; what its action did is not known.
+    Interrupted,
+    /// At start: a torn last line was cut off and closed.
+    Recovered,
+    /// A signed statement over head and count.
+    Checkpoint,
+    /// The first record of a new segment.
+    Rotated,
+    /// Refusals beyond the rate limit, counted.
+    Summary,
+}
+
+/// One thing to record.
+#[derive(Debug, Serialize)]
+pub struct Entry {
+    /// What happened.
+    pub event: Event,
+    /// The request, where it could be read.
+    pub request_id: Option<Id>,
+    /// The session, where the request names one.
+    pub session_id: Option<Id>,
+    /// The host's own id of the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// Who asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub who: Option<Who>,
+    /// The action's reason, as the caller stated it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// What was to happen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub what: Option<What>,
+    /// What was decided and by whom.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decided>,
+    /// How it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// What belongs to this event alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<serde_json::Value>,
+}
+
+impl Entry {
+    /// An entry that says only what happened.
+    pub fn new(event: Event) -> Self {
+        Self {
+            event,
+            request_id: None,
+            session_id: None,
+            run: None,
+            who: None,
+            why: None,
+            what: None,
+            decision: None,
+            outcome: None,
+            data: None,
+        }
+    }
+}
+
+/// The peer that asked, from the socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Who {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Process id, in the host's PID namespace.
+    pub pid: i32,
+    /// The executable, as far as it could be read; never an input to a decision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exe: Option<String>,
+}
+
+/// An action in a record.
+#[derive(Clone, Debug, Serialize)]
+pub struct What {
+    /// Its name.
+    pub action: String,
+    /// Its place in the plan, from 0.
+    pub index: usize,
+    /// Its params in canonical form, secrets as length and keyed digest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub params: Option<Box<RawValue>>,
+    /// What it was about to do to what, with the facts that the policy saw.
+    pub effects: Vec<Effect>,
+}
+
+/// A decision in a record.
+#[derive(Clone, Debug, Serialize)]
+pub struct Decided {
+    /// Allow, confirm or deny.
+    pub decision: Decision,
+    /// The policies that made it.
+    pub policies: Vec<Reason>,
+    /// SHA-256 of the loaded policies.
+    pub policy_sha256: String,
+    /// Who confirmed, where a human did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approved: Option<Approved>,
+}
+
+/// A human's confirmation in a record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Approved {
+    /// The held plan.
+    pub pending_id: String,
+    /// The approver's user id, from the approval socket.
+    pub approver: u32,
+    /// When, RFC 3339 in UTC.
+    pub time: String,
+}
+
+/// How an action ended, or why a plan was refused.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// `ok`, `failed`, `refused` or `cancelled`.
+    pub status: &'static str,
+    /// The error's code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<Code>,
+    /// The error's path in the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The run's time in microseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_us: Option<u64>,
+    /// The output's length in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_bytes: Option<u64>,
+    /// Keyed digest of the output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_hmac_sha256: Option<String>,
+}
+
+impl Outcome {
+    /// An outcome that says only how it ended.
+    pub fn new(status: &'static str) -> Self {
+        Self {
+            status,
+            code: None,
+            path: None,
+            duration_us: None,
+            output_bytes: None,
+            output_hmac_sha256: None,
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The one stable trait that a capability implements.
+//!
+//! ```
+//! use llm_os_core::*;
+//! use schemars::JsonSchema;
+//! use serde::{Deserialize, Serialize};
+//!
+//! /// Tells the time of this machine.
+//! struct Clock;
+//!
+//! #[derive(Deserialize, JsonSchema)]
+//! #[serde(rename_all = "snake_case", deny_unknown_fields)]
+//! enum Action {
+//!     /// Reads the clock.
+//!     Now {},
+//! }
+//!
+//! #[derive(Serialize, JsonSchema)]
+//! #[serde(rename_all = "snake_case")]
+//! enum Output {
+//!     /// Seconds since 1970.
+//!     Now { seconds: u64 },
+//! }
+//!
+//! impl Effectful for Action {
+//!     fn effects(&self) -> Effects {
+//!         let Action::Now {} = self;
+//!         Effects::one(Effect::new(Verb::Observe, Resource::new(Kind::Device, "clock"), Identity::of_id()))
+//!     }
+//! }
+//!
+//! impl Capability for Clock {
+//!     const NAME: &'static str = "clock";
+//!     const ACTIONS: &'static [ActionSpec] = &[ActionSpec {
+//!         verb: "now",
+//!         effects: &[EffectSpec { verb: Verb::Observe, kind: Kind::Device, facts: &[] }],
+//!         errors: &[],
+//!         examples: &[Example { doc: "What time is it?", params: "{}" }],
+//!     }];
+//!     type Config = NoConfig;
+//!     type Action = Action;
+//!     type Resolved = Action;
+//!     type Output = Output;
+//!
+//!     fn open(_: NoConfig, _: &Setup) -> Result<Self, Fault> {
+//!         Ok(Clock)
+//!     }
+//!     fn resolve(&self, action: Action) -> Result<Action, Fault> {
+//!         Ok(action)
+//!     }
+//!     async fn execute(&self, granted: Granted<Action>, _: &Context) -> Result<Output, Fault> {
+//!         let Action::Now {} = granted.into_inner();
+//!         let now = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("a clock after 1970");
+//!         Ok(Output::Now { seconds: now.as_secs() })
+//!     }
+//! }
+//!
+//! inventory::submit!(Registration::of::<Clock>());
+//! # use llm_os_core::capability::NoConfig;
+//! # fn main() { assert!(Registry::linked().unwrap().action(&llm_os_core::name::ActionName::new("clock.now").unwrap()).is_some()); }
+//! ```
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::effect::{Effect, Effectful, FactSpec, Kind, Verb};
+use crate::error::{Code, Fault};
+use crate::name::ActionName;
+use crate::policy::{self, Decision, Judge, Principal, Query};
+
+pub use crate::pipeline::Granted;
+
+/// A capability of the operating system, such as `fs` or `exec`.
+///
+/// Everything that others need falls out of the types: JSON Schemas, the policy's schema, `host.describe`, redaction.
+pub trait Capability: Sized + Send + Sync + 'static {
+    /// The name before the dot of its actions: `[a-z][a-z0-9]*`, unique in a host.
+    const NAME: &'static str;
+
+    /// Its actions, one for each variant of [`Capability::Action`]. The registry refuses a list that differs.
+    const ACTIONS: &'static [ActionSpec];
+
+    /// The table `[capabilities.NAME]` of the host's configuration. Derive `Deserialize` with `deny_unknown_fields`
+    /// and `default`; [`NoConfig`] where there is nothing to configure.
+    type Config: DeserializeOwned + JsonSchema + Default;
+
+    /// An externally tagged enum of struct variants in snake case, `deny_unknown_fields`: the variant is the verb, its
+    /// fields are the params, its doc comments are what a model reads. Wrap what the log must not hold in
+    /// [`Secret`](crate::Secret), and paths in [`WirePath`](crate::path::WirePath).
+    type Action: DeserializeOwned + JsonSchema + Send;
+
+    /// An action that is bound to the very things it names. The same type as [`Capability::Action`] where there is
+    /// nothing to open.
+    type Resolved: Effectful + Send;
+
+    /// An externally tagged enum with the same variants as [`Capability::Action`]; the answer holds what is inside.
+    type Output: Serialize + JsonSchema;
+
+    /// Called once at start. A fault marks the capability unavailable, with the fault's message as the reason; the
+    /// host still runs.
+    ///
+    /// # Errors
+    ///
+    /// A configuration that cannot be honoured, or a machine that lacks what is needed.
+    fn open(config: Self::Config, setup: &Setup) -> Result<Self, Fault>;
+
+    /// Checks values before anything is touched, not even by a system call.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::invalid`] with the path relative to the params.
+    fn validate(&self, action: &Self::Action) -> Result<(), Fault> {
+        let _ = action;
+        Ok(())
+    }
+
+    /// Opens what the action names, without changing or reading it, so that the effects are stated of exactly what
+    /// will be used.
+    ///
+    /// # Errors
+    ///
+    /// What is not there or cannot be named safely.
+    fn resolve(&self, action: Self::Action) -> Result<Self::Resolved, Fault>;
+
+    /// Acts, on the handles that were resolved and never again on a name. Cancel-safe: the future is dropped after
+    /// [`Context::cancelled`] and a grace time.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong; with [`Fault::delivered`] where part of it was done.
+    fn execute(
+        &self,
+        granted: Granted<Self::Resolved>,
+        cx: &Context,
+    ) -> impl Future<Output = Result<Self::Output, Fault>> + Send;
+}
+
+/// One action of a capability, as far as types cannot tell it.
+#[derive(Clone, Copy, Debug)]
+pub struct ActionSpec {
+    /// The variant's name in snake case.
+    pub verb: &'static str,
+    /// Every effect that the action can state. Stating another one is a fault of the capability, and denied.
+    pub effects: &'static [EffectSpec],
+    /// The codes of its own that it fails with.
+    pub errors: &'static [&'static str],
+    /// At least one; they are docs and tests.
+    pub examples: &'static [Example],
+}
+
+/// A verb on a kind of resource, with the facts that such an effect always carries.
+///
+/// In policies it is one Cedar action, `Action::"<capability>.<action>/<verb>"`. Where one action states the same verb
+/// on two kinds, the facts are the same.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct EffectSpec {
+    /// The verb.
+    pub verb: Verb,
+    /// On which kind.
+    pub kind: Kind,
+    /// With which facts.
+    pub facts: &'static [FactSpec],
+}
+
+/// Params of an action that parse and validate.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Example {
+    /// What it is for, in one line.
+    pub doc: &'static str,
+    /// The params, a JSON object.
+    pub params: &'static str,
+}
+
+/// The configuration of a capability that has nothing to configure.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoConfig {}
+
+/// What a capability gets to know of the host when it opens.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// The directories below which files may be named, already in their real form.
+    pub roots: Vec<Root>,
+}
+
+/// A directory below which plans may name files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Root {
+    /// The real absolute path.
+    pub path: PathBuf,
+    /// What may be done below.
+    pub mode: Mode,
+}
+
+/// What may be done below a root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Observe only.
+    Read,
+    /// Observe, change and destroy, as far as the policy goes.
+    Write,
+}
+
+/// What an action has while it runs.
+pub struct Context {
+    pub(crate) judge: Arc<dyn Judge>,
+    pub(crate) principal: Principal,
+    pub(crate) action: ActionName,
+    pub(crate) confirmed: bool,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) deadline: Instant,
+}
+
+impl Context {
+    /// Whether one entry of the subtree that was granted may be touched in this way: the policy is asked about just
+    /// this effect. What it holds for confirmation counts as permitted where a human confirmed this plan.
+    pub fn permits(&self, effect: &Effect) -> bool {
+        match policy::rule(&*self.judge, self.query(effect)).decision {
+            Decision::Allow => true,
+            Decision::Confirm => self.confirmed,
+            Decision::Deny => false,
+        }
+    }
+
+    /// Whether [`Context::permits`] on this effect provably answers for everything below its path as well.
+    pub fn covers_subtree(&self, effect: &Effect) -> bool {
+        self.judge.covers_subtree(self.query(effect))
+    }
+
+    /// Resolves once the action is to stop: the caller cancelled it, went away, or its deadline passed.
+    pub async fn cancelled(&self) {
+        tokio::select! {
+            () = self.cancel.cancelled() => {}
+            () = tokio::time::sleep_until(self.deadline) => {}
+        }
+    }
+
+    /// The same for work that blocks: ask between steps.
+    pub fn is_cancelled(&self) -> bool {
+        self.stopped().is_some()
+    }
+
+    /// Why the action is to stop, once it is: `cancelled` or `deadline_exceeded`.
+    pub fn stopped(&self) -> Option<Fault> {
+        if self.cancel.is_cancelled() {
+            Some(Fault::new(Code::CANCELLED, "the plan was cancelled while this action ran"))
+        } else if self.time_left().is_zero() {
+            Some(Fault::new(Code::DEADLINE_EXCEEDED, "the plan's deadline passed while this action ran"))
+        } else {
+            None
+        }
+    }
+
+    /// The time until the plan's deadline.
+    pub fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    fn query<'a>(&'a self, effect: &'a Effect) -> Query<'a> {
+        Query { principal: &self.principal, action: &self.action, effect }
+    }
+}

@@ -1,0 +1,328 @@
+//! The stages that act: record, grant, execute, settle.
+
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::{Approved, Entry, Event, Outcome};
+use crate::capability::Context;
+use crate::effect::{Effect, Effects, Kind, Resource, Verb};
+use crate::error::{Code, Fault};
+use crate::path;
+use crate::pipeline::Door;
+use crate::pipeline::grant::AnyGrant;
+use crate::pipeline::ports::{Approvals, Durable, Ledger};
+use crate::pipeline::record::decided;
+use crate::pipeline::stages::{Cleared, JudgedAction, Plan, Refused, resolve_again, rule_action};
+use crate::policy::Decision;
+use crate::request::Call;
+use crate::response::{ActionResult, Meta, Response, Status};
+
+impl Cleared {
+    /// Records, runs and settles action after action; the first that fails stops the plan.
+    pub(super) async fn run<L: Ledger, A: Approvals>(
+        self,
+        door: &Door<'_, L, A>,
+        cancel: CancellationToken,
+    ) -> Result<Response, Box<Refused>> {
+        let Self { plan, actions, approved } = self;
+        if plan.once
+            && let Err(fault) = door.ledger.claim(&plan.principal, &plan.id, &plan.run)
+        {
+            return Err(Box::new(Refused { plan, fault, actions: Vec::new(), pending: None }));
+        }
+        let deadline = Instant::now() + door.limits.plan;
+        let mut run =
+            Run { door, plan: &plan, approved: approved.as_ref(), cancel, deadline, ..Run::new(door, &plan) };
+        let stopped = run.actions(actions).await;
+        let response = run.settle(stopped).await;
+        if plan.once {
+            let failed = response.results.iter().find_map(|result| result.error.as_ref());
+            let code = response.error.as_ref().or(failed).map_or("ok", |error| error.code.as_str());
+            door.ledger.settle(&plan.principal, &plan.id, code);
+        }
+        Ok(response)
+    }
+}
+
+/// An output that may not leave before its record is durable.
+struct Sealed(ActionResult);
+
+impl Sealed {
+    fn open(self, _: &Durable) -> ActionResult {
+        self.0
+    }
+
+    /// The record could not be written: what the action gave stays here.
+    fn withhold(self) -> ActionResult {
+        let message = "it ran, but its record could not be written, so its output is withheld";
+        let mut result = ActionResult::new(self.0.action, Status::Failed);
+        result.error = Some(Fault::new(Code::AUDIT_UNAVAILABLE, message).into());
+        result
+    }
+}
+
+/// An action whose intent stands in the record, or which only observes and whose output will stay sealed until it does.
+struct Recorded {
+    grant: AnyGrant,
+}
+
+/// A plan that is running.
+struct Run<'a, L, A> {
+    door: &'a Door<'a, L, A>,
+    plan: &'a Plan,
+    approved: Option<&'a Approved>,
+    cancel: CancellationToken,
+    deadline: Instant,
+    /// Entries that are not written yet.
+    pending: Vec<Entry>,
+    meta: Meta,
+    durable: Option<Durable>,
+    results: Vec<Sealed>,
+    bytes: usize,
+    /// What earlier actions changed.
+    touched: Vec<Resource>,
+}
+
+impl<'a, L: Ledger, A: Approvals> Run<'a, L, A> {
+    fn new(door: &'a Door<'a, L, A>, plan: &'a Plan) -> Self {
+        let meta = Meta { run: Some(plan.run.clone()), ..Meta::default() };
+        Self {
+            door,
+            plan,
+            approved: None,
+            cancel: CancellationToken::new(),
+            deadline: Instant::now(),
+            pending: Vec::new(),
+            meta,
+            durable: None,
+            results: Vec::new(),
+            bytes: 0,
+            touched: Vec::new(),
+        }
+    }
+
+    /// Runs the actions in order. `Err` is why the plan stopped other than by an action that failed.
+    async fn actions(&mut self, actions: Vec<JudgedAction>) -> Result<(), Fault> {
+        if let Some(approved) = self.approved {
+            let data = serde_json::json!({"pending_id": approved.pending_id});
+            self.pending.push(Entry { data: Some(data), ..self.plan.entry(Event::TokenUsed) });
+        }
+        for (index, action) in actions.into_iter().enumerate() {
+            let cx = self.context(index);
+            if let Some(fault) = cx.stopped() {
+                return Err(fault.in_action(index));
+            }
+            let action = if index == 0 { Ok(action) } else { self.judge_again(index, &action)? };
+            let result = match action {
+                Ok(action) => self.act(index, action, &cx).await?,
+                Err(fault) => self.failed_to_resolve(index, &fault),
+            };
+            let ended = self.keep(index, result);
+            if ended != Status::Ok {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn context(&self, index: usize) -> Context {
+        Context {
+            judge: self.door.judge.clone(),
+            principal: self.plan.principal.clone(),
+            action: self.plan.calls[index].name.clone(),
+            confirmed: self.approved.is_some(),
+            cancel: self.cancel.clone(),
+            deadline: self.deadline,
+        }
+    }
+
+    /// Earlier actions changed the world: resolves and judges once more, and stops the plan where the answer is now
+    /// stricter, or where the thing is not the one that was judged. The inner fault is the action's own.
+    fn judge_again(&self, index: usize, before: &JudgedAction) -> Result<Result<JudgedAction, Fault>, Fault> {
+        let call = &self.plan.calls[index];
+        let resolved = match resolve_again(self.door.registry, call) {
+            Ok(resolved) => resolved,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        if let Some(own) =
+            resolved.effects.as_slice().iter().find(|e| e.verb == Verb::Run && self.is_touched(e))
+        {
+            let message = format!("{} was changed by this plan, and does not run in it", own.resource.id);
+            return Err(Fault::denied(message).in_action(index));
+        }
+        let ruling = rule_action(&*self.door.judge, &self.plan.principal, call, &resolved.effects);
+        let stale = |what: &str| {
+            Err(Fault::new(Code::CONFIRMATION_STALE, format!("{}: {what}; send the plan anew", call.name))
+                .in_action(index))
+        };
+        match (ruling.decision, self.approved) {
+            (Decision::Deny, _) => return Err(super::stages::denied(call, &ruling).in_action(index)),
+            (Decision::Confirm, None) => {
+                return stale("earlier actions changed what it does, and it now needs confirmation");
+            }
+            (_, Some(_)) if !self.same(&before.resolved.effects, &resolved.effects) => {
+                return stale("it no longer resolves to what was confirmed");
+            }
+            (Decision::Allow | Decision::Confirm, _) => {}
+        }
+        Ok(Ok(JudgedAction { resolved, ruling }))
+    }
+
+    /// What this plan touched is compared by verb and id, all else by identity and facts as well.
+    fn same(&self, before: &Effects, now: &Effects) -> bool {
+        let (before, now) = (before.as_slice(), now.as_slice());
+        let alike = |(a, b): (&Effect, &Effect)| {
+            a == b || (a.verb == b.verb && a.resource == b.resource && self.is_touched(b))
+        };
+        before.len() == now.len() && before.iter().zip(now).all(alike)
+    }
+
+    fn is_touched(&self, effect: &Effect) -> bool {
+        let of_file = |kind| matches!(kind, Kind::Path | Kind::Program);
+        self.touched.iter().any(|touched| {
+            *touched == effect.resource
+                || (of_file(touched.kind)
+                    && of_file(effect.resource.kind)
+                    && (touched.id == effect.resource.id
+                        || path::ancestors(&effect.resource.id).contains(&touched.id)))
+        })
+    }
+
+    /// Records the intent, grants, executes, and records the outcome.
+    async fn act(&mut self, index: usize, action: JudgedAction, cx: &Context) -> Result<ActionResult, Fault> {
+        let call = &self.plan.calls[index];
+        let effects = action.resolved.effects.clone();
+        let recorded = self.record(index, action).await?;
+        let changes = effects.as_slice().iter().filter(|effect| effect.verb != Verb::Observe);
+        self.touched.extend(changes.map(|effect| effect.resource.clone()));
+        let start = Instant::now();
+        let ended = recorded.execute(self.door, call, cx).await;
+        let mut outcome = Outcome::new(if ended.is_ok() { "ok" } else { "failed" });
+        outcome.duration_us = u64::try_from(start.elapsed().as_micros()).ok();
+        let mut result = ActionResult::new(call.name.clone(), Status::Ok);
+        match ended {
+            Ok(output) => result.output = Some(output),
+            Err(fault) => {
+                let mut fault = fault.in_action(index);
+                result.status = Status::Failed;
+                result.output = fault.output.take();
+                outcome.code = Some(fault.code);
+                outcome.path.clone_from(&fault.path);
+                result.error = Some(fault.into());
+            }
+        }
+        if let Some(output) = &result.output {
+            outcome.output_bytes = Some(output.get().len() as u64);
+            outcome.output_hmac_sha256 = Some(self.door.ledger.digest(output.get().as_bytes()));
+        }
+        self.push_outcome(index, outcome);
+        Ok(result)
+    }
+
+    /// The only place that makes a grant. What changes anything waits until its intent is durable.
+    async fn record(&mut self, index: usize, action: JudgedAction) -> Result<Recorded, Fault> {
+        let known = self.door.registry.action(&self.plan.calls[index].name).expect("validated");
+        let params =
+            known.mask.apply(&self.plan.calls[index].params, &|bytes| self.door.ledger.digest(bytes));
+        let decision = decided(&*self.door.judge, &action.ruling, self.approved);
+        let effects = &action.resolved.effects;
+        let intent = self.plan.action_entry(Event::Intent, index, effects, Some(params), Some(decision));
+        self.pending.push(intent);
+        if !effects.only_observe() {
+            self.commit().await?;
+        }
+        Ok(Recorded { grant: AnyGrant::new(action.resolved.value) })
+    }
+
+    fn failed_to_resolve(&mut self, index: usize, fault: &Fault) -> ActionResult {
+        let fault_in_plan = Fault::new(fault.code, fault.message.clone());
+        let fault_in_plan = Fault { path: fault.path.clone(), ..fault_in_plan }.in_action(index);
+        let call = &self.plan.calls[index];
+        let refused =
+            Outcome { code: Some(fault.code), path: fault_in_plan.path.clone(), ..Outcome::new("refused") };
+        let entry = self.plan.entry(Event::Refused);
+        let data = Some(serde_json::json!({"action": call.name.as_str(), "index": index}));
+        self.pending.push(Entry { outcome: Some(refused), data, ..entry });
+        let mut result = ActionResult::new(call.name.clone(), Status::Failed);
+        result.error = Some(fault_in_plan.into());
+        result
+    }
+
+    fn push_outcome(&mut self, index: usize, outcome: Outcome) {
+        let what = serde_json::json!({"index": index});
+        let entry = self.plan.entry(Event::Outcome);
+        self.pending.push(Entry { outcome: Some(outcome), data: Some(what), who: None, ..entry });
+    }
+
+    /// Bounds the answer and keeps the result sealed.
+    fn keep(&mut self, index: usize, mut result: ActionResult) -> Status {
+        self.bytes += result.output.as_ref().map_or(0, |output| output.get().len());
+        if self.bytes > self.door.limits.response_bytes {
+            let limit = self.door.limits.response_bytes;
+            let message =
+                format!("the outputs exceed limits.response_bytes ({limit}); ask for less in one plan");
+            result.output = None;
+            result.status = Status::Failed;
+            result.error = Some(Fault::new(Code::RESPONSE_TOO_LARGE, message).in_action(index).into());
+        }
+        let status = result.status;
+        self.results.push(Sealed(result));
+        status
+    }
+
+    async fn commit(&mut self) -> Result<(), Fault> {
+        let durable = self.door.ledger.write(std::mem::take(&mut self.pending)).await?;
+        self.meta.recorded(&durable);
+        self.durable = Some(durable);
+        Ok(())
+    }
+
+    /// Makes the outcomes durable, opens the results and answers.
+    async fn settle(mut self, stopped: Result<(), Fault>) -> Response {
+        let mut error = stopped.err();
+        let executed = !self.results.is_empty();
+        if let Some(fault) = &error {
+            let refused =
+                Outcome { code: Some(fault.code), path: fault.path.clone(), ..Outcome::new("refused") };
+            self.pending.push(Entry { outcome: Some(refused), ..self.plan.entry(Event::Refused) });
+        }
+        if !self.pending.is_empty()
+            && let Err(fault) = self.commit().await
+        {
+            self.durable = None;
+            error = Some(fault);
+        }
+        let mut results: Vec<_> = match &self.durable {
+            Some(durable) => self.results.into_iter().map(|sealed| sealed.open(durable)).collect(),
+            None => self.results.into_iter().map(Sealed::withhold).collect(),
+        };
+        for call in &self.plan.calls[results.len()..] {
+            results.push(ActionResult::new(call.name.clone(), Status::NotRun));
+        }
+        let mut response = self.plan.response(executed, results, error);
+        response.meta = self.meta;
+        response
+    }
+}
+
+impl Recorded {
+    /// Executes with a deadline; an action that does not stop in time is dropped.
+    async fn execute<L: Ledger, A: Approvals>(
+        self,
+        door: &Door<'_, L, A>,
+        call: &Call,
+        cx: &Context,
+    ) -> Result<Box<RawValue>, Fault> {
+        let running = door.registry.capability(&call.name)?.execute(call.name.verb(), self.grant, cx);
+        let overdue = async {
+            cx.cancelled().await;
+            tokio::time::sleep(door.limits.grace).await;
+        };
+        tokio::select! {
+            biased;
+            ended = running => ended,
+            () = overdue => Err(cx.stopped().unwrap_or_else(|| Fault::new(Code::CANCELLED, "the plan was cancelled"))),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What the pipeline asks of a policy, and what it gets: data, on which the one driver acts.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::effect::Effect;
+use crate::name::{ActionName, Id};
+
+/// Who sent a plan. The uid comes from the socket (`SO_PEERCRED`, unix(7)); the session is the caller's own word.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Principal {
+    /// The peer's user.
+    pub uid: u32,
+    /// The session that the request names.
+    pub session: Option<Id>,
+}
+
+/// What is to happen with an effect, an action or a plan, least strict first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decision {
+    /// It runs.
+    Allow,
+    /// It runs once a human confirmed exactly it.
+    Confirm,
+    /// It does not run, confirmed or not.
+    Deny,
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Decision::Allow => "allow",
+            Decision::Confirm => "confirm",
+            Decision::Deny => "deny",
+        })
+    }
+}
+
+/// A policy that took part in a decision.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Reason {
+    /// The policy's `@id`; `host` for a rule that no policy can lift.
+    pub policy: String,
+    /// The policy's `@reason`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A decision and what made it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ruling {
+    /// The decision.
+    pub decision: Decision,
+    /// The policies that made it; empty where nothing permits, which is a deny.
+    pub policies: Vec<Reason>,
+}
+
+/// One authorisation request.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a> {
+    /// Who asks.
+    pub principal: &'a Principal,
+    /// For which action.
+    pub action: &'a ActionName,
+    /// To do what.
+    pub effect: &'a Effect,
+}
+
+/// The one shared policy. The host's is Cedar; a test brings its own.
+///
+/// An implementation fails closed: what it cannot decide it denies.
+pub trait Judge: Send + Sync {
+    /// Decides one effect. [`Effect::asks`] is not its business: the pipeline raises an `allow` to `confirm` itself.
+    fn judge(&self, query: Query<'_>) -> Ruling;
+
+    /// Whether one ruling on `query` provably holds for every path below its resource, with whatever facts. `false`
+    /// where unsure.
+    fn covers_subtree(&self, query: Query<'_>) -> bool;
+
+    /// SHA-256 of the loaded policies, in hexadecimal, for the record.
+    fn policy_sha256(&self) -> &str;
+}
+
+/// The ruling on one effect with the rule that no policy can lift.
+pub(crate) fn rule(judge: &dyn Judge, query: Query<'_>) -> Ruling {
+    let mut ruling = judge.judge(query);
+    if let Some(why) = &query.effect.asks
+        && ruling.decision == Decision::Allow
+    {
+        ruling.decision = Decision::Confirm;
+        ruling.policies = vec![Reason { policy: "host".to_owned(), reason: Some(why.clone().into_owned()) }];
+    }
+    ruling
+}
