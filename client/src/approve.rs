@@ -1,0 +1,150 @@
+//! The approver's side: what waits, and the decision about it.
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use crate::cli::ApproveArgs;
+use crate::connection::Host;
+use crate::exit::{Exit, Failure};
+use crate::frames::{Frames, unreadable};
+use crate::held::Held;
+use crate::output;
+use crate::screen::{plain, say};
+
+/// Shows a plan completely, asks, and prints the token.
+pub(crate) fn approve(host: &Host, args: &ApproveArgs) -> Result<Exit, Failure> {
+    let has_human = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    if !args.yes && !has_human {
+        let why = "approving asks a human: run it with stdin and stderr on a terminal, or decide by --yes";
+        return Err(Failure::Usage(why.to_owned()));
+    }
+    let output = match (&args.plan, &args.id) {
+        (Some(file), _) => hold(host, file, args.uid)?,
+        (None, Some(id)) => host.ask("host.pending", &json!({"pending_id": id}), None)?,
+        (None, None) => {
+            return Err(Failure::Usage("name a plan; what waits tells: llmsh pending".to_owned()));
+        }
+    };
+    let held: Held = serde_json::from_str(output.get()).map_err(|e| other_shape("held plan", &e))?;
+    let screen =
+        held.screen().map_err(|why| Failure::NoAnswer(format!("not shown, and not approved: {why}")))?;
+    screen.show();
+    let verdict = if args.yes { Verdict::Yes } else { ask_human() };
+    let id = &held.pending_id;
+    match verdict {
+        Verdict::Yes => {
+            #[derive(Deserialize)]
+            struct Token {
+                token: String,
+                expires_in_s: u64,
+            }
+            let output = host.ask("host.approve", &json!({"pending_id": id, "sha256": held.sha256}), None)?;
+            let Token { token, expires_in_s } =
+                serde_json::from_str(output.get()).map_err(|e| other_shape("token", &e))?;
+            writeln!(std::io::stdout().lock(), "{}", plain(&token)).map_err(Failure::Stdout)?;
+            say(&format!(
+                "approved: it runs once, within {expires_in_s} s, with this token in \"confirmation\"; who waits \
+                 (llmsh send --wait) has it already"
+            ));
+            Ok(Exit::Ok)
+        }
+        Verdict::No => {
+            host.ask("host.deny", &json!({"pending_id": id}), None)?;
+            Err(Failure::NotApproved(format!("denied: {} will not run", plain(id))))
+        }
+        Verdict::None => {
+            let id = plain(id);
+            Err(Failure::NotApproved(format!(
+                "not approved: {id} still waits; deny it with: llmsh deny {id}"
+            )))
+        }
+    }
+}
+
+/// Denies a held plan.
+pub(crate) fn deny(host: &Host, id: &str, pretty: bool) -> Result<Exit, Failure> {
+    output::print(host.ask("host.deny", &json!({"pending_id": id}), None)?.get(), pretty)?;
+    Ok(Exit::Ok)
+}
+
+/// Lists what waits.
+pub(crate) fn pending(host: &Host, pretty: bool) -> Result<Exit, Failure> {
+    output::print(host.ask("host.pending", &json!({}), None)?.get(), pretty)?;
+    Ok(Exit::Ok)
+}
+
+fn other_shape(what: &str, e: &serde_json::Error) -> Failure {
+    Failure::NoAnswer(format!("the host's {what} has another shape: {e}"))
+}
+
+/// Hands over a plan that was not sent yet.
+fn hold(host: &Host, file: &Path, uid: Option<u32>) -> Result<Box<RawValue>, Failure> {
+    #[derive(Serialize)]
+    struct Hold<'a> {
+        plan: &'a RawValue,
+        uid: u32,
+    }
+    let wrong = |why: String| Failure::Usage(format!("{}: {why}; nothing was approved", file.display()));
+    let mut frames = Frames::open(file)?;
+    let frame =
+        frames.next().ok_or_else(|| wrong("holds no plan".to_owned()))?.map_err(|e| unreadable(file, &e))?;
+    if frames.next().is_some() {
+        return Err(wrong("holds more than one plan; approve each on its own".to_owned()));
+    }
+    let plan = serde_json::from_slice(&frame).map_err(|e| wrong(format!("not a plan: {e}")))?;
+    host.ask(
+        "host.hold",
+        &Hold { plan, uid: uid.unwrap_or_else(|| rustix::process::getuid().as_raw()) },
+        None,
+    )
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Yes,
+    No,
+    /// Nothing was said, or nothing that can be taken for either.
+    None,
+}
+
+fn ask_human() -> Verdict {
+    // What was typed before the plan was on the screen is no answer to it.
+    if rustix::termios::tcflush(std::io::stdin(), rustix::termios::QueueSelector::IFlush).is_err() {
+        return Verdict::None;
+    }
+    let asked = std::io::stderr().lock().write_all(b"Approve exactly this? [y/N] ");
+    if asked.is_ok() { verdict(std::io::stdin().lock()) } else { Verdict::None }
+}
+
+/// Only a whole line that says yes is a yes: an end of input in the middle of one is none.
+fn verdict(mut input: impl BufRead) -> Verdict {
+    let mut line = String::new();
+    match input.read_line(&mut line).ok().and_then(|_| line.strip_suffix('\n')) {
+        Some("y" | "Y" | "yes") => Verdict::Yes,
+        Some("n" | "N" | "no") => Verdict::No,
+        _ => Verdict::None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_clear_yes_approves() {
+        // C16
+        let check = |input: &[u8], expected| assert_eq!(verdict(input), expected, "{}", input.escape_ascii());
+        check(b"y\n", Verdict::Yes);
+        check(b"yes\n", Verdict::Yes);
+        check(b"n\n", Verdict::No);
+        for nothing in
+            [b"".as_slice(), b"\n", b"y", b"yes please\n", b" y\n", b"\x1b[Ay\n", b"\xff\n", b"yy\n", b"q\n"]
+        {
+            check(nothing, Verdict::None);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+/// Hands plans to llm-osd, decides about held ones, and reads the audit log.
+///
+/// Data goes to stdout as JSON, words go to stderr.
+#[derive(Debug, Parser)]
+#[command(name = "llmsh", version, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) options: Options,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  ok
+  1  an action failed
+  2  wrong usage; nothing was sent
+  3  refused: not a valid plan, denied by policy, or denied by a human
+  4  a human must confirm the plan
+  5  the host cannot be reached
+  6  busy, halted, past a deadline, or the audit log is unavailable: try again later
+
+Environment:
+  LLM_OSD_SOCKET           the plan socket, unless --socket is given
+  LLM_OSD_APPROVAL_SOCKET  the approval socket, unless --approval-socket is given
+
+Examples:
+  llmsh ping
+  llmsh send examples/plans/echo.json
+  llmsh do fs.read path=README.md --reason \"see what this project is\"";
+
+/// What holds for every command.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// The host's plan socket.
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// The host's approval socket.
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) approval_socket: Option<PathBuf>,
+    /// Indents the JSON on stdout.
+    #[arg(long, global = true)]
+    pub(crate) pretty: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Sends plans and prints their answers, one line each.
+    ///
+    /// FILE holds one plan or several one after another (JSON Lines). They run in order and stop at the first that
+    /// does not end well.
+    #[command(after_help = "\
+Examples:
+  llmsh send plan.json
+  llmsh send plan.json --dry-run
+  llmsh send plan.json --wait
+  generate-plans | llmsh send - --keep-going > answers.jsonl")]
+    Send(SendArgs),
+
+    /// Runs one action without writing a plan.
+    ///
+    /// KEY=TEXT is a string, KEY:=JSON anything else, KEY=@FILE a file's content as a string, KEY:=@FILE a file's
+    /// content as JSON. A relative path is completed against the current folder where the action takes a path.
+    #[command(after_help = "\
+Examples:
+  llmsh do fs.read path=README.md --reason \"see what this project is\"
+  llmsh do fs.read path=README.md max_bytes:=200 --reason \"see its first lines\"
+  llmsh do fs.write path=notes.txt mode=create content=@draft.txt --reason \"keep the draft\" --wait
+  llmsh do exec.run argv:='[\"/bin/echo\",\"hi\"]' --reason \"greet\"")]
+    Do(DoArgs),
+
+    /// Shows what the host can do, for this user, and what its policy would say.
+    #[command(after_help = "\
+Examples:
+  llmsh describe --pretty
+  llmsh describe fs.read --pretty")]
+    Describe {
+        /// Only this action, such as fs.read.
+        action: Option<String>,
+    },
+
+    /// Prints the JSON Schema (2020-12) of a whole plan for what this host can do.
+    #[command(after_help = "\
+Examples:
+  llmsh schema > plan.schema.json")]
+    Schema,
+
+    /// Asks the host whether it is there.
+    #[command(after_help = "\
+Examples:
+  llmsh ping
+  llmsh --socket /run/llm-osd/plan/plan.sock ping")]
+    Ping,
+
+    /// Lists the plans that wait for a human.
+    #[command(after_help = "\
+Examples:
+  llmsh pending --pretty")]
+    Pending,
+
+    /// Shows a held plan completely, asks, and prints the token that lets it run once.
+    ///
+    /// The plan is shown as the bytes that are digested and run. The default answer is no.
+    #[command(after_help = "\
+Examples:
+  llmsh approve p-3f9a
+  llmsh approve --plan plan.json --uid 1000")]
+    Approve(ApproveArgs),
+
+    /// Denies a held plan.
+    #[command(after_help = "\
+Examples:
+  llmsh deny p-3f9a")]
+    Deny {
+        /// The plan, as `llmsh pending` lists it.
+        id: String,
+    },
+
+    /// Prints a completion script for a shell.
+    #[command(after_help = "\
+Examples:
+  llmsh completions bash > ~/.local/share/bash-completion/completions/llmsh")]
+    Completions {
+        /// For which shell.
+        shell: Shell,
+    },
+}
+
+/// How a plan is sent.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Sending {
+    /// Asks what would happen, and touches nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Where a human must confirm: waits for the decision, then finishes the plan.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) wait: bool,
+    /// Leaves out `meta`, which varies between two runs of the same plan.
+    #[arg(long)]
+    pub(crate) stable: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SendArgs {
+    /// A file of plans, or - for stdin.
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) sending: Sending,
+    /// Goes on after a plan that did not end well; the exit code is that of the first such plan.
+    #[arg(long)]
+    pub(crate) keep_going: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoArgs {
+    /// The action, such as fs.read.
+    pub(crate) action: String,
+    /// Its params: KEY=TEXT, KEY:=JSON, KEY=@FILE or KEY:=@FILE.
+    #[arg(value_name = "PARAM")]
+    pub(crate) params: Vec<String>,
+    /// Why; it is recorded and shown to whoever confirms.
+    #[arg(long)]
+    pub(crate) reason: String,
+    /// What could go wrong; stating it asks for confirmation.
+    #[arg(long)]
+    pub(crate) danger: Option<String>,
+    /// How to undo it.
+    #[arg(long)]
+    pub(crate) recovery: Option<String>,
+    /// The session that this belongs to.
+    #[arg(long, value_name = "ID")]
+    pub(crate) session: Option<String>,
+    /// The id of the request; by default one that names this process.
+    #[arg(long, value_name = "ID")]
+    pub(crate) request_id: Option<String>,
+    #[command(flatten)]
+    pub(crate) sending: Sending,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApproveArgs {
+    /// The plan, as `llmsh pending` lists it.
+    #[arg(required_unless_present = "plan", conflicts_with = "plan")]
+    pub(crate) id: Option<String>,
+    /// A plan that was not sent yet: a file, or - for stdin.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plan: Option<PathBuf>,
+    /// The user who will send that plan; by default the one who runs this command.
+    #[arg(long, requires = "plan")]
+    pub(crate) uid: Option<u32>,
+    /// Approves without asking. The plan is shown all the same.
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_examples_in_its_help() {
+        for command in Cli::command().get_subcommands_mut() {
+            let name = command.get_name().to_owned();
+            let help = command.render_long_help().to_string();
+            assert!(help.contains(&format!("Examples:\n  llmsh {name}")) || name == "ping", "{name}: {help}");
+        }
+    }
+}

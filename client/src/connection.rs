@@ -1,0 +1,186 @@
+//! The sockets: where they are, and one exchange over them.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::answer::Answer;
+use crate::exit::Failure;
+use crate::frames::one_line;
+
+/// The longest answer that is read; a host's default limit is 32 MiB.
+const MAX_ANSWER: u64 = 1 << 30;
+
+/// The sockets that the command line names.
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    /// `--socket`.
+    pub(crate) plan: Option<PathBuf>,
+    /// `--approval-socket`.
+    pub(crate) approval: Option<PathBuf>,
+}
+
+impl Sockets {
+    /// Where plans go.
+    pub(crate) fn plan(&self) -> Result<Host, Failure> {
+        let socket =
+            find(self.plan.as_deref(), "LLM_OSD_SOCKET", "plan/plan.sock", |name| std::env::var_os(name));
+        let option = "--socket or LLM_OSD_SOCKET";
+        socket.map(|socket| Host { socket, option }).ok_or_else(|| nowhere(option))
+    }
+
+    /// Where approvers decide.
+    pub(crate) fn approval(&self) -> Result<Host, Failure> {
+        let place = "approval/approval.sock";
+        let socket =
+            find(self.approval.as_deref(), "LLM_OSD_APPROVAL_SOCKET", place, |name| std::env::var_os(name));
+        let option = "--approval-socket or LLM_OSD_APPROVAL_SOCKET";
+        socket.map(|socket| Host { socket, option }).ok_or_else(|| nowhere(option))
+    }
+}
+
+fn nowhere(option: &str) -> Failure {
+    Failure::Usage(format!(
+        "neither XDG_RUNTIME_DIR, XDG_STATE_HOME nor HOME is set; name the socket by {option}"
+    ))
+}
+
+/// The option, else the variable, else the place that `PROTOCOL.md` states. XDG asks to ignore relative directories.
+fn find(
+    option: Option<&Path>,
+    variable: &str,
+    place: &str,
+    env: impl Fn(&str) -> Option<OsString>,
+) -> Option<PathBuf> {
+    let named = option.map(Path::to_path_buf);
+    let stated = || env(variable).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let absolute = |name: &str| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let runtime = || absolute("XDG_RUNTIME_DIR").map(|dir| dir.join("llm-osd"));
+    let state = || {
+        let home = || absolute("HOME").map(|home| home.join(".local/state"));
+        absolute("XDG_STATE_HOME").or_else(home).map(|state| state.join("llm-osd/run"))
+    };
+    named.or_else(stated).or_else(|| runtime().or_else(state).map(|base| base.join(place)))
+}
+
+/// A host, by its socket.
+#[derive(Debug)]
+pub(crate) struct Host {
+    socket: PathBuf,
+    option: &'static str,
+}
+
+impl Host {
+    /// Sends one frame on a connection of its own and returns the answer's line, without its LF.
+    ///
+    /// A connection for each frame: between two plans a host may close an idle one, and a plan whose connection broke
+    /// cannot be sent again without knowing whether it ran.
+    pub(crate) fn exchange(&self, frame: &[u8]) -> Result<String, Failure> {
+        let no_host = |source| Failure::NoHost { socket: self.socket.clone(), option: self.option, source };
+        let mut stream = UnixStream::connect(&self.socket).map_err(no_host)?;
+        // A frame beyond the limit is answered before it is read to its end: the answer counts, not the broken pipe.
+        let written = stream.write_all(frame).and_then(|()| stream.write_all(b"\n"));
+        let mut line = Vec::new();
+        let read = BufReader::new(stream).take(MAX_ANSWER).read_until(b'\n', &mut line);
+        if line.pop() != Some(b'\n') {
+            let why = written
+                .and(read.map(drop))
+                .err()
+                .map_or("the connection was closed".to_owned(), |e| e.to_string());
+            return Err(self.no_answer(&why));
+        }
+        String::from_utf8(line).map_err(|_| self.no_answer("what came is not UTF-8"))
+    }
+
+    /// Asks a question of the protocol, alone in its frame, and returns the output of its one result.
+    pub(crate) fn ask(
+        &self,
+        verb: &str,
+        params: &impl Serialize,
+        session: Option<&str>,
+    ) -> Result<Box<RawValue>, Failure> {
+        let id = format!("llmsh-{}", std::process::id());
+        let question = Question {
+            request_id: &id,
+            session_id: session,
+            version: llm_os_core::VERSION,
+            mode: "execute",
+            actions: [QuestionAction { action: verb, params, reason: "asked by llmsh" }],
+        };
+        let frame =
+            serde_json::to_vec(&question).expect("a question holds no map with other keys than strings");
+        let answer = self.read(&self.exchange(&one_line(frame))?)?;
+        match (answer.failed(), answer.results.into_iter().next().and_then(|result| result.output)) {
+            (Some(error), _) => Err(Failure::Refused { code: error.code, message: error.message }),
+            (None, Some(output)) => Ok(output),
+            (None, None) => Err(self.no_answer("its answer has no output")),
+        }
+    }
+
+    /// Reads an answer's line.
+    pub(crate) fn read(&self, line: &str) -> Result<Answer, Failure> {
+        serde_json::from_str(line)
+            .map_err(|e| self.no_answer(&format!("its answer is not one of protocol 1 ({e})")))
+    }
+
+    fn no_answer(&self, why: &str) -> Failure {
+        let socket = self.socket.display();
+        Failure::NoAnswer(format!(
+            "no answer from {socket}: {why}; what ran, if anything, tells: llmsh audit show"
+        ))
+    }
+}
+
+/// A request of one verb of the protocol.
+#[derive(Serialize)]
+struct Question<'a, P> {
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_id: Option<&'a str>,
+    version: &'a str,
+    mode: &'a str,
+    actions: [QuestionAction<'a, P>; 1],
+}
+
+#[derive(Serialize)]
+struct QuestionAction<'a, P> {
+    action: &'a str,
+    params: P,
+    reason: &'a str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(option: Option<&str>, env: &[(&str, &str)], expected: Option<&str>) {
+        let get = |name: &str| env.iter().find(|(n, _)| *n == name).map(|(_, value)| OsString::from(value));
+        let found = find(option.map(Path::new), "LLM_OSD_SOCKET", "plan/plan.sock", get);
+        assert_eq!(found.as_deref(), expected.map(Path::new), "{option:?} {env:?}");
+    }
+
+    #[test]
+    fn the_socket_is_named_by_option_then_variable_then_place() {
+        let run = ("XDG_RUNTIME_DIR", "/run/user/7");
+        let home = ("HOME", "/home/ann");
+        check(Some("/a"), &[("LLM_OSD_SOCKET", "/b"), run], Some("/a"));
+        check(None, &[("LLM_OSD_SOCKET", "/b"), run], Some("/b"));
+        check(None, &[("LLM_OSD_SOCKET", ""), run], Some("/run/user/7/llm-osd/plan/plan.sock"));
+        check(None, &[("XDG_STATE_HOME", "/s"), home], Some("/s/llm-osd/run/plan/plan.sock"));
+        check(None, &[home], Some("/home/ann/.local/state/llm-osd/run/plan/plan.sock"));
+    }
+
+    #[test]
+    fn a_relative_directory_in_the_environment_is_ignored() {
+        check(
+            None,
+            &[("XDG_RUNTIME_DIR", "run"), ("XDG_STATE_HOME", "s"), ("HOME", "/h")],
+            Some("/h/.local/state/llm-osd/run/plan/plan.sock"),
+        );
+        check(None, &[("HOME", "h")], None);
+    }
+}

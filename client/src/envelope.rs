@@ -1,0 +1,142 @@
+//! Changes to an envelope that leave every other byte of it as it was.
+
+use std::fmt;
+
+use llm_os_core::Secret;
+use llm_os_core::json::write_text;
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// The fields of a JSON object in the order they stand, each value as its exact text.
+#[derive(Debug)]
+pub(crate) struct Fields(Vec<(String, Box<RawValue>)>);
+
+impl Fields {
+    /// Reads an object.
+    pub(crate) fn read(text: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(text)
+    }
+
+    fn get(&self, name: &str) -> Option<&RawValue> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| &**value)
+    }
+
+    fn write(&self) -> String {
+        let mut out = String::new();
+        let mut separator = '{';
+        for (key, value) in &self.0 {
+            out.push(std::mem::replace(&mut separator, ','));
+            write_text(key, &mut out);
+            out.push(':');
+            out.push_str(value.get());
+        }
+        out.push_str(if self.0.is_empty() { "{}" } else { "}" });
+        out
+    }
+}
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Fields;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Fields, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(entry) = entries.next_entry()? {
+                    fields.push(entry);
+                }
+                Ok(Fields(fields))
+            }
+        }
+        reader.deserialize_map(InOrder)
+    }
+}
+
+fn raw(text: String) -> Box<RawValue> {
+    RawValue::from_string(text).expect("written as JSON here")
+}
+
+/// The request with every `mode` it states turned into `plan_only`; one that states none stays as wrong as it was.
+pub(crate) fn plan_only(frame: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
+    let mut fields = Fields::read(frame)?;
+    for (_, value) in fields.0.iter_mut().filter(|(key, _)| key == "mode") {
+        *value = raw("\"plan_only\"".to_owned());
+    }
+    Ok(fields.write().into_bytes())
+}
+
+/// The request with this token in the place of any other.
+pub(crate) fn confirmed(frame: &[u8], token: &Secret) -> Result<Vec<u8>, serde_json::Error> {
+    let mut fields = Fields::read(frame)?;
+    fields.0.retain(|(key, _)| key != "confirmation");
+    let mut confirmation = "{\"token\":".to_owned();
+    write_text(token.expose(), &mut confirmation);
+    confirmation.push('}');
+    fields.0.push(("confirmation".to_owned(), raw(confirmation)));
+    Ok(fields.write().into_bytes())
+}
+
+/// The session that a request names.
+pub(crate) fn session(frame: &[u8]) -> Option<String> {
+    serde_json::from_str(Fields::read(frame).ok()?.get("session_id")?.get()).ok()
+}
+
+/// The answer without its `meta` and without the `meta` of each output.
+pub(crate) fn without_meta(line: &str) -> Result<String, serde_json::Error> {
+    let mut answer = Fields::read(line.as_bytes())?;
+    answer.0.retain(|(key, _)| key != "meta");
+    for (_, results) in answer.0.iter_mut().filter(|(key, _)| key == "results") {
+        let stable = serde_json::from_str::<Vec<Fields>>(results.get())?.into_iter().map(|mut result| {
+            for (_, output) in result.0.iter_mut().filter(|(key, _)| key == "output") {
+                // An output need not be an object; what is none has no `meta`.
+                if let Ok(mut fields) = Fields::read(output.get().as_bytes()) {
+                    fields.0.retain(|(key, _)| key != "meta");
+                    *output = raw(fields.write());
+                }
+            }
+            result.write()
+        });
+        *results = raw(format!("[{}]", stable.collect::<Vec<_>>().join(",")));
+    }
+    Ok(answer.write())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(bytes: Result<Vec<u8>, serde_json::Error>) -> String {
+        String::from_utf8(bytes.unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_dry_run_changes_the_mode_and_nothing_else() {
+        let frame = br#"{"z": 1.50, "mode":"execute","a":{"mode":"execute"}}"#;
+        assert_eq!(text(plan_only(frame)), r#"{"z":1.50,"mode":"plan_only","a":{"mode":"execute"}}"#);
+    }
+
+    #[test]
+    fn no_spelling_of_mode_escapes_a_dry_run() {
+        let frame = br#"{"mode":"plan_only","m\u006fde":"execute"}"#;
+        assert_eq!(text(plan_only(frame)), r#"{"mode":"plan_only","mode":"plan_only"}"#);
+        assert!(plan_only(b"[\"mode\"]").is_err());
+    }
+
+    #[test]
+    fn a_token_takes_the_place_of_another() {
+        let frame = br#"{"confirmation":{"token":"old"},"mode":"execute"}"#;
+        let expected = r#"{"mode":"execute","confirmation":{"token":"n\"ew"}}"#;
+        assert_eq!(text(confirmed(frame, &Secret::new("n\"ew"))), expected);
+    }
+
+    #[test]
+    fn a_stable_answer_keeps_the_order_of_keys_and_has_no_meta() {
+        let line = r#"{"z":1,"results":[{"output":{"meta":{"us":3},"b":{"meta":1},"a":2}},{"output":"x"}],"meta":{"us":1}}"#;
+        let expected = r#"{"z":1,"results":[{"output":{"b":{"meta":1},"a":2}},{"output":"x"}]}"#;
+        assert_eq!(without_meta(line).unwrap(), expected);
+    }
+}

@@ -1,0 +1,69 @@
+//! `llmsh`, the client of `llm-osd`.
+//!
+//! Data goes to stdout as JSON, words go to stderr, and the exit code tells how it ended ([`exit::Exit`]).
+//!
+//! - It knows no capability: what a host can do it asks the host (`host.describe`).
+//! - It decides nothing: a frame goes to the host as it was written, and the host refuses what is wrong with it.
+//! - What a requester wrote reaches a terminal as printable ASCII only ([`screen`]).
+#![forbid(unsafe_code)]
+
+mod answer;
+mod approve;
+mod cli;
+mod compose;
+mod connection;
+mod describe;
+mod envelope;
+mod exit;
+mod frames;
+mod held;
+mod output;
+mod screen;
+mod send;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::cli::{Cli, Command};
+use crate::connection::Sockets;
+use crate::exit::{Exit, Failure};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let exit = if e.use_stderr() { Exit::Usage } else { Exit::Ok };
+            // The reader of the help went away: there is nobody left to tell.
+            let _ = e.print();
+            return exit.into();
+        }
+    };
+    match run(cli) {
+        Ok(code) => code,
+        Err(failure) => {
+            screen::say(&format!("llmsh: {failure}"));
+            failure.exit().into()
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let sockets = Sockets { plan: cli.options.socket, approval: cli.options.approval_socket };
+    let pretty = cli.options.pretty;
+    let exit = match cli.command {
+        Command::Send(args) => send::send(&sockets.plan()?, &args, pretty)?,
+        Command::Do(args) => compose::run(&sockets.plan()?, args, pretty)?,
+        Command::Describe { action } => describe::describe(&sockets.plan()?, action, pretty)?,
+        Command::Schema => describe::schema(&sockets.plan()?, pretty)?,
+        Command::Ping => describe::ping(&sockets.plan()?, pretty)?,
+        Command::Pending => approve::pending(&sockets.approval()?, pretty)?,
+        Command::Approve(args) => approve::approve(&sockets.approval()?, &args)?,
+        Command::Deny { id } => approve::deny(&sockets.approval()?, &id, pretty)?,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "llmsh", &mut std::io::stdout());
+            Exit::Ok
+        }
+    };
+    Ok(exit.into())
+}

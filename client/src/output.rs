@@ -1,0 +1,105 @@
+//! What goes to stdout: JSON, one text a line, its keys in the order they came.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write};
+
+use crate::exit::Failure;
+use crate::screen::is_hidden;
+
+/// Prints one JSON text as it came. On a terminal, what would act on the terminal or hide is spelled as a JSON
+/// escape: the text is still the same JSON.
+pub(crate) fn print(json: &str, pretty: bool) -> Result<(), Failure> {
+    let mut text = if pretty { indented(json) } else { json.to_owned() };
+    let mut stdout = std::io::stdout().lock();
+    if stdout.is_terminal() {
+        text = escaped(&text);
+    }
+    text.push('\n');
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(Failure::Stdout)
+}
+
+fn escaped(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_hidden(c) && c != '\n' {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(out, "\\u{unit:04x}").expect("writing to a string");
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// A JSON text with a line for each value, two spaces a level.
+fn indented(json: &str) -> String {
+    let mut out = String::with_capacity(json.len() * 2);
+    let mut depth = 0;
+    let mut chars = json.chars().peekable();
+    let line = |out: &mut String, depth: usize| {
+        out.push('\n');
+        out.extend(std::iter::repeat_n("  ", depth));
+    };
+    while let Some(c) = chars.next() {
+        match c {
+            '"' => {
+                out.push('"');
+                while let Some(c) = chars.next() {
+                    out.push(c);
+                    match c {
+                        '\\' => out.extend(chars.next()),
+                        '"' => break,
+                        _ => {}
+                    }
+                }
+            }
+            '{' | '[' => {
+                out.push(c);
+                while chars.next_if(char::is_ascii_whitespace).is_some() {}
+                if let Some(end) = chars.next_if(|next| matches!(next, '}' | ']')) {
+                    out.push(end);
+                } else {
+                    depth += 1;
+                    line(&mut out, depth);
+                }
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                line(&mut out, depth);
+                out.push(c);
+            }
+            ',' => {
+                out.push(',');
+                line(&mut out, depth);
+            }
+            ':' => out.push_str(": "),
+            c if c.is_ascii_whitespace() => {}
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    #[test]
+    fn indenting_keeps_order_and_content() {
+        let json = r#"{"z":[1,{"a":"x\"},{:"}],"e":{},"l":[ ],"b":true}"#;
+        let expected = "{\n  \"z\": [\n    1,\n    {\n      \"a\": \"x\\\"},{:\"\n    }\n  ],\n  \"e\": {},\n  \"l\": [],\n  \"b\": true\n}";
+        assert_eq!(indented(json), expected);
+    }
+
+    #[test]
+    fn a_terminal_gets_the_same_json_without_hidden_characters() {
+        let json = "{\"a\":\"\u{9b}2J\u{202e}\u{7f}\u{e0041}\u{e9}\"}";
+        let safe = escaped(json);
+        assert!(!safe.chars().any(is_hidden), "{safe:?}");
+        assert!(safe.contains('\u{e9}'));
+        let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        assert_eq!(read(&safe), read(json));
+    }
+}

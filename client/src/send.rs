@@ -1,0 +1,109 @@
+//! Sends plans as they were written.
+
+use std::borrow::Cow;
+
+use llm_os_core::Secret;
+use serde::Deserialize;
+
+use crate::answer::{Answer, ErrorBody};
+use crate::cli::{SendArgs, Sending};
+use crate::connection::Host;
+use crate::exit::{Exit, Failure};
+use crate::frames::{Frames, unreadable};
+use crate::{envelope, output, screen};
+
+/// How long one round of waiting asks the host to wait; the most that the protocol accepts.
+const ROUND_MS: u64 = 120_000;
+
+/// Sends every plan of a file in order.
+pub(crate) fn send(host: &Host, args: &SendArgs, pretty: bool) -> Result<Exit, Failure> {
+    let mut first_bad = None;
+    let mut plans = 0;
+    for frame in Frames::open(&args.file)? {
+        let frame = frame.map_err(|e| unreadable(&args.file, &e))?;
+        let exit = one(host, &frame, args.sending, pretty)?.exit;
+        plans += 1;
+        if exit != Exit::Ok {
+            first_bad.get_or_insert(exit);
+            if !args.keep_going {
+                break;
+            }
+        }
+    }
+    if plans == 0 {
+        let file = args.file.display();
+        return Err(Failure::Usage(format!("{file} holds no plan; examples are in examples/plans")));
+    }
+    Ok(first_bad.unwrap_or(Exit::Ok))
+}
+
+/// How one plan ended.
+pub(crate) struct Ended {
+    pub(crate) exit: Exit,
+    pub(crate) error: Option<ErrorBody>,
+}
+
+/// Sends one plan, waits for a human if asked to, and prints the last answer.
+pub(crate) fn one(host: &Host, frame: &[u8], sending: Sending, pretty: bool) -> Result<Ended, Failure> {
+    let not_an_object = |e| Failure::Usage(format!("the plan is not a JSON object ({e}); nothing was sent"));
+    let frame = match sending.dry_run {
+        true => Cow::Owned(envelope::plan_only(frame).map_err(not_an_object)?),
+        false => Cow::Borrowed(frame),
+    };
+    let mut line = host.exchange(&frame)?;
+    let mut answer = host.read(&line)?;
+    let mut exit = answer.exit();
+    if sending.wait && exit == Exit::ConfirmationNeeded {
+        match decision(host, &frame, &answer)? {
+            Decision::Approved { token } => {
+                let frame = envelope::confirmed(&frame, &Secret::new(token)).map_err(not_an_object)?;
+                line = host.exchange(&frame)?;
+                answer = host.read(&line)?;
+                exit = answer.exit();
+            }
+            Decision::Denied {} => {
+                screen::say("a human denied it");
+                exit = Exit::Refused;
+            }
+            Decision::Expired {} => screen::say("nobody decided in time; send it again to ask again"),
+            Decision::Pending {} => {}
+        }
+    }
+    if sending.stable {
+        line = envelope::without_meta(&line)
+            .map_err(|e| Failure::NoAnswer(format!("the answer has another shape: {e}")))?;
+    }
+    output::print(&line, pretty)?;
+    if let Some(words) = answer.words() {
+        screen::say(&words);
+    }
+    Ok(Ended { exit, error: answer.failed() })
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "decision", rename_all = "snake_case")]
+enum Decision {
+    Approved { token: String },
+    Denied {},
+    Expired {},
+    Pending {},
+}
+
+/// Waits until a human decides about a held plan, or it is no longer held.
+fn decision(host: &Host, frame: &[u8], answer: &Answer) -> Result<Decision, Failure> {
+    let (Some(pending_id), Some(wait_secret)) = (answer.pending_id(), &answer.meta.wait_secret) else {
+        return Ok(Decision::Pending {});
+    };
+    screen::say(&format!("held for a human, who decides with: llmsh approve {pending_id}"));
+    let session = envelope::session(frame);
+    loop {
+        let params =
+            serde_json::json!({"pending_id": pending_id, "wait_secret": wait_secret, "wait_ms": ROUND_MS});
+        let output = host.ask("host.await_confirmation", &params, session.as_deref())?;
+        match serde_json::from_str(output.get()) {
+            Ok(Decision::Pending {}) => {}
+            Ok(decided) => return Ok(decided),
+            Err(e) => return Err(Failure::NoAnswer(format!("the host's decision has another shape: {e}"))),
+        }
+    }
+}
