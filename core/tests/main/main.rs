@@ -1,0 +1,5 @@
+//! What this crate promises to those outside it.
+
+mod envelope;
+mod invariants;
+mod protocol;
