@@ -1,6 +1,6 @@
 //! What a record says, before the log gives it a place (`seq`), a time and a chain (`prev`).
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::effect::Effect;
@@ -9,8 +9,7 @@ use crate::name::Id;
 use crate::policy::{Decision, Reason};
 
 /// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     /// The host started, with this policy and configuration.
     Start,
@@ -48,6 +47,60 @@ pub enum Event {
     Rotated,
     /// Refusals beyond the rate limit, counted.
     Summary,
+}
+
+impl Event {
+    /// Every event.
+    pub const ALL: [Event; 18] = [
+        Event::Start,
+        Event::Stop,
+        Event::Intent,
+        Event::Outcome,
+        Event::Planned,
+        Event::Refused,
+        Event::Held,
+        Event::Approved,
+        Event::Denied,
+        Event::TokenUsed,
+        Event::TokenBurnt,
+        Event::PolicyLoaded,
+        Event::Cancelled,
+        Event::Interrupted,
+        Event::Recovered,
+        Event::Checkpoint,
+        Event::Rotated,
+        Event::Summary,
+    ];
+
+    /// The event as records spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Event::Start => "start",
+            Event::Stop => "stop",
+            Event::Intent => "intent",
+            Event::Outcome => "outcome",
+            Event::Planned => "planned",
+            Event::Refused => "refused",
+            Event::Held => "held",
+            Event::Approved => "approved",
+            Event::Denied => "denied",
+            Event::TokenUsed => "token_used",
+            Event::TokenBurnt => "token_burnt",
+            Event::PolicyLoaded => "policy_loaded",
+            Event::Cancelled => "cancelled",
+            Event::Interrupted => "interrupted",
+            Event::Recovered => "recovered",
+            Event::Checkpoint => "checkpoint",
+            Event::Rotated => "rotated",
+            Event::Summary => "summary",
+        }
+    }
+}
+
+impl Serialize for Event {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
 }
 
 /// One thing to record.
