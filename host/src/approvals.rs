@@ -1,0 +1,351 @@
+//! Held plans and the tokens that release them.
+//!
+//! Everything is in memory: after a restart no plan is pending and no token is valid. A token is 256 random bits,
+//! kept only as its SHA-256, valid once, for 120 s of boot time (`CLOCK_BOOTTIME`, clock_gettime(2)), for the one plan,
+//! caller and resolution it was minted for.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use llm_os_core::audit::Approved;
+use llm_os_core::pipeline::{self, Claim, HeldPlan, Pending};
+use llm_os_core::value::hex;
+use llm_os_core::{Code, Effects, Fault, Principal, Secret};
+use rustix::time::{ClockId, clock_gettime};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use tokio::sync::Notify;
+
+/// How long a token is valid after the approval.
+pub(crate) const TOKEN_LIFE: Duration = Duration::from_secs(120);
+/// So many wrong tokens of one user...
+const MISSES: u32 = 10;
+/// ...close the door to that user's tokens for so long.
+const LOCK_OUT: Duration = Duration::from_secs(60);
+/// Decisions that nobody fetched are kept this long.
+const DECISION_LIFE: Duration = TOKEN_LIFE;
+
+/// Where plans wait for a human.
+pub(crate) struct Desk {
+    pending_life: Duration,
+    max_pending: usize,
+    state: Mutex<State>,
+    decided: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    plans: HashMap<String, Waiting>,
+    tokens: HashMap<[u8; 32], Minted>,
+    misses: HashMap<u32, (u32, Duration)>,
+}
+
+struct Waiting {
+    plan: Arc<HeldPlan>,
+    wait_secret: String,
+    since: Duration,
+    state: Wait,
+}
+
+enum Wait {
+    Pending,
+    Approved { token: Secret, at: Duration },
+    Denied { at: Duration },
+}
+
+struct Minted {
+    plan: Arc<HeldPlan>,
+    approved: Approved,
+    at: Duration,
+}
+
+/// A held plan as the approver sees it.
+pub(crate) struct Held {
+    pub(crate) id: String,
+    pub(crate) plan: Arc<HeldPlan>,
+    pub(crate) age: Duration,
+    pub(crate) expires_in: Duration,
+}
+
+/// What a waiting caller learns.
+pub(crate) enum Answer {
+    Pending,
+    Approved(Secret),
+    Denied,
+    Expired,
+}
+
+impl Desk {
+    pub(crate) fn new(pending_life: Duration, max_pending: usize) -> Self {
+        Self { pending_life, max_pending, state: Mutex::default(), decided: Notify::new() }
+    }
+
+    /// The plans that wait, oldest first.
+    pub(crate) fn pending(&self) -> Vec<Held> {
+        let mut state = self.state();
+        state.prune(self.pending_life);
+        let mut held: Vec<_> = state.plans.iter().filter_map(|(id, waiting)| self.shown(id, waiting)).collect();
+        held.sort_by(|a, b| b.age.cmp(&a.age).then_with(|| a.id.cmp(&b.id)));
+        held
+    }
+
+    /// One plan that waits.
+    pub(crate) fn find(&self, id: &str) -> Result<Held, Fault> {
+        let mut state = self.state();
+        state.prune(self.pending_life);
+        state.plans.get(id).and_then(|waiting| self.shown(id, waiting)).ok_or_else(|| not_pending(id))
+    }
+
+    fn shown(&self, id: &str, waiting: &Waiting) -> Option<Held> {
+        let age = boot_time().saturating_sub(waiting.since);
+        let plan = matches!(waiting.state, Wait::Pending).then(|| waiting.plan.clone())?;
+        Some(Held { id: id.to_owned(), plan, age, expires_in: self.pending_life.saturating_sub(age) })
+    }
+
+    /// Mints the token of a plan that waits. The approval is recorded before this is called.
+    pub(crate) fn approve(&self, id: &str, approver: u32, time: SystemTime) -> Result<Secret, Fault> {
+        let token = Secret::new(URL_SAFE_NO_PAD.encode(random::<32>()?));
+        let mut state = self.state();
+        state.prune(self.pending_life);
+        let at = boot_time();
+        let waiting = state.plans.get_mut(id).filter(|w| matches!(w.state, Wait::Pending)).ok_or_else(|| not_pending(id))?;
+        waiting.state = Wait::Approved { token: token.clone(), at };
+        let plan = waiting.plan.clone();
+        let time = humantime::format_rfc3339_micros(time).to_string();
+        let approved = Approved { pending_id: id.to_owned(), approver, time };
+        state.tokens.insert(digest(&token), Minted { plan, approved, at });
+        drop(state);
+        self.decided.notify_waiters();
+        Ok(token)
+    }
+
+    /// Refuses a plan that waits.
+    pub(crate) fn deny(&self, id: &str) -> Result<(), Fault> {
+        let mut state = self.state();
+        state.prune(self.pending_life);
+        let waiting = state.plans.get_mut(id).filter(|w| matches!(w.state, Wait::Pending)).ok_or_else(|| not_pending(id))?;
+        waiting.state = Wait::Denied { at: boot_time() };
+        drop(state);
+        self.decided.notify_waiters();
+        Ok(())
+    }
+
+    /// Drops every plan and token: what they were judged by is gone.
+    pub(crate) fn clear(&self) {
+        *self.state() = State::default();
+        self.decided.notify_waiters();
+    }
+
+    /// Waits until a plan is decided, for at most `wait`.
+    pub(crate) async fn wait(&self, id: &str, wait_secret: &Secret, wait: Duration) -> Answer {
+        let deadline = tokio::time::Instant::now() + wait;
+        loop {
+            let mut decided = std::pin::pin!(self.decided.notified());
+            decided.as_mut().enable();
+            match self.look(id, wait_secret) {
+                Answer::Pending => {}
+                answer => return answer,
+            }
+            if tokio::time::timeout_at(deadline, decided).await.is_err() {
+                return Answer::Pending;
+            }
+        }
+    }
+
+    fn look(&self, id: &str, wait_secret: &Secret) -> Answer {
+        let mut state = self.state();
+        state.prune(self.pending_life);
+        let Some(waiting) = state.plans.get(id) else { return Answer::Expired };
+        // A wrong secret learns no more than that there is nothing for it.
+        if !bool::from(waiting.wait_secret.as_bytes().ct_eq(wait_secret.expose().as_bytes())) {
+            return Answer::Expired;
+        }
+        match &waiting.state {
+            Wait::Pending => Answer::Pending,
+            Wait::Approved { token, .. } => Answer::Approved(token.clone()),
+            Wait::Denied { .. } => Answer::Denied,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn prune(&mut self, pending_life: Duration) {
+        let now = boot_time();
+        let young = |since: Duration, life: Duration| now.saturating_sub(since) < life;
+        self.plans.retain(|_, waiting| match waiting.state {
+            Wait::Pending => young(waiting.since, pending_life),
+            Wait::Approved { at, .. } | Wait::Denied { at } => young(at, DECISION_LIFE),
+        });
+        self.tokens.retain(|_, minted| young(minted.at, TOKEN_LIFE));
+        self.misses.retain(|_, (_, last)| young(*last, LOCK_OUT));
+    }
+}
+
+impl pipeline::Approvals for Desk {
+    fn hold(&self, plan: HeldPlan) -> Result<Pending, Fault> {
+        let pending = Pending { id: format!("p-{}", hex(&random::<8>()?)), wait_secret: hex(&random::<16>()?) };
+        let mut state = self.state();
+        state.prune(self.pending_life);
+        let same_user = |w: &&Waiting| matches!(w.state, Wait::Pending) && w.plan.principal.uid == plan.principal.uid;
+        if state.plans.values().filter(same_user).count() >= self.max_pending {
+            let message = format!("{} plans of this user wait already; let them be decided first", self.max_pending);
+            return Err(Fault::new(Code::BUSY, message));
+        }
+        let wait_secret = pending.wait_secret.clone();
+        let waiting = Waiting { plan: Arc::new(plan), wait_secret, since: boot_time(), state: Wait::Pending };
+        state.plans.insert(pending.id.clone(), waiting);
+        Ok(pending)
+    }
+
+    fn redeem(&self, token: &Secret, claim: Claim<'_>) -> Result<Approved, Fault> {
+        let uid = claim.principal.uid;
+        let mut state = self.state();
+        state.prune(Duration::MAX);
+        if state.misses.get(&uid).is_some_and(|(count, _)| *count >= MISSES) {
+            let message = "too many wrong tokens from this user; wait a minute, then ask for a new approval";
+            return Err(Fault::new(Code::CONFIRMATION_INVALID, message));
+        }
+        let Some(minted) = state.tokens.remove(&digest(token)) else {
+            let misses = state.misses.entry(uid).or_default();
+            *misses = (misses.0 + 1, boot_time());
+            let message = "the token is unknown, used or expired; send the plan without it and have it approved";
+            return Err(Fault::new(Code::CONFIRMATION_INVALID, message));
+        };
+        state.plans.remove(&minted.approved.pending_id);
+        drop(state);
+        if !same_caller(&minted.plan.principal, claim.principal) || minted.plan.canonical != claim.canonical {
+            let message = "the token was minted for another plan or caller, and is burnt";
+            return Err(Fault::new(Code::CONFIRMATION_INVALID, message).detail("burnt", true));
+        }
+        let judged: Vec<&Effects> = minted.plan.actions.iter().map(|action| &action.effects).collect();
+        if !judged.into_iter().eq(claim.effects) {
+            let message = "what the plan resolves to changed since the approval; the token is burnt, ask anew";
+            return Err(Fault::new(Code::CONFIRMATION_STALE, message).detail("burnt", true));
+        }
+        Ok(minted.approved)
+    }
+}
+
+fn same_caller(minted: &Principal, shown: &Principal) -> bool {
+    minted == shown
+}
+
+fn not_pending(id: &str) -> Fault {
+    let message = format!("no plan \"{}\" waits; llmsh pending lists those that do", llm_os_core::error::excerpt(id));
+    Fault::invalid("$.actions[0].params.pending_id", message)
+}
+
+fn digest(token: &Secret) -> [u8; 32] {
+    Sha256::digest(token.expose().as_bytes()).into()
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Fault> {
+    let mut bytes = [0; N];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => Ok(bytes),
+        Err(e) => Err(Fault::new(Code::UNAVAILABLE, "no randomness for a token").log(e.to_string())),
+    }
+}
+
+fn boot_time() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use llm_os_core::name::Id;
+    use llm_os_core::pipeline::Approvals;
+
+    use super::*;
+
+    fn caller(uid: u32) -> Principal {
+        Principal { uid, session: None }
+    }
+
+    fn held(desk: &Desk, uid: u32, canonical: &str) -> Pending {
+        let request_id = Id::new("r").unwrap();
+        let plan = HeldPlan { principal: caller(uid), request_id, canonical: canonical.to_owned(), actions: Vec::new() };
+        desk.hold(plan).unwrap()
+    }
+
+    fn redeem(desk: &Desk, token: &Secret, uid: u32, canonical: &str) -> Result<Approved, &'static str> {
+        let claim = Claim { principal: &caller(uid), canonical, effects: &[] };
+        desk.redeem(token, claim).map_err(|fault| fault.code.as_str())
+    }
+
+    fn desk() -> Desk {
+        Desk::new(Duration::from_secs(60), 4)
+    }
+
+    #[test]
+    fn a_token_works_once_for_its_plan_and_caller() {
+        let desk = desk();
+        let token = desk.approve(&held(&desk, 1, "a").id, 0, SystemTime::UNIX_EPOCH).unwrap();
+        assert!(redeem(&desk, &token, 1, "a").is_ok());
+        assert_eq!(redeem(&desk, &token, 1, "a"), Err("confirmation_invalid"));
+    }
+
+    #[test]
+    fn a_token_is_burnt_by_another_plan_and_by_another_user() {
+        for (uid, plan) in [(1, "b"), (2, "a")] {
+            let desk = desk();
+            let token = desk.approve(&held(&desk, 1, "a").id, 0, SystemTime::UNIX_EPOCH).unwrap();
+            assert_eq!(redeem(&desk, &token, uid, plan), Err("confirmation_invalid"));
+            assert_eq!(redeem(&desk, &token, 1, "a"), Err("confirmation_invalid"));
+        }
+    }
+
+    #[test]
+    fn guesses_are_refused_and_soon_locked_out() {
+        let desk = desk();
+        let token = desk.approve(&held(&desk, 1, "a").id, 0, SystemTime::UNIX_EPOCH).unwrap();
+        let padded = format!(" {} ", token.expose());
+        for guess in ["", "i-understand", &padded, "a", "b", "c", "d", "e", "f", "g"] {
+            assert_eq!(redeem(&desk, &Secret::new(guess), 1, "a"), Err("confirmation_invalid"), "{guess}");
+        }
+        assert_eq!(redeem(&desk, &token, 1, "a"), Err("confirmation_invalid"), "locked out");
+        let other = desk.approve(&held(&desk, 2, "a").id, 0, SystemTime::UNIX_EPOCH).unwrap();
+        assert!(redeem(&desk, &other, 2, "a").is_ok(), "another user is not locked out");
+    }
+
+    #[test]
+    fn too_many_pending_plans_of_a_user_are_busy() {
+        let desk = desk();
+        for _ in 0..4 {
+            held(&desk, 1, "a");
+        }
+        let request_id = Id::new("r").unwrap();
+        let plan = HeldPlan { principal: caller(1), request_id, canonical: String::new(), actions: Vec::new() };
+        assert_eq!(desk.hold(plan).unwrap_err().code, Code::BUSY);
+        held(&desk, 2, "a");
+    }
+
+    #[test]
+    fn a_denied_or_cleared_plan_cannot_be_approved() {
+        let desk = desk();
+        let (a, b) = (held(&desk, 1, "a"), held(&desk, 1, "b"));
+        desk.deny(&a.id).unwrap();
+        assert!(desk.approve(&a.id, 0, SystemTime::UNIX_EPOCH).is_err());
+        desk.clear();
+        assert!(desk.approve(&b.id, 0, SystemTime::UNIX_EPOCH).is_err());
+    }
+
+    #[tokio::test]
+    async fn only_the_holder_of_the_wait_secret_learns_the_decision() {
+        let desk = desk();
+        let pending = held(&desk, 1, "a");
+        desk.approve(&pending.id, 0, SystemTime::UNIX_EPOCH).unwrap();
+        let wrong = desk.wait(&pending.id, &Secret::new("0".repeat(32)), Duration::ZERO).await;
+        assert!(matches!(wrong, Answer::Expired));
+        let right = desk.wait(&pending.id, &Secret::new(pending.wait_secret), Duration::ZERO).await;
+        assert!(matches!(right, Answer::Approved(_)));
+    }
+}

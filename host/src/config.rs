@@ -1,0 +1,225 @@
+//! The configuration: a strict TOML file with flags over it.
+//!
+//! Every table refuses unknown keys, and the error names the line.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use llm_os_core::RootMode;
+use llm_os_core::json::Json;
+use serde::Deserialize;
+
+/// The file, as it is written. See docs/configuration.md.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) socket: Option<PathBuf>,
+    pub(crate) approval_socket: Option<PathBuf>,
+    pub(crate) state_dir: Option<PathBuf>,
+    pub(crate) policy: Option<String>,
+    /// Who may send plans; the host's own user where absent.
+    pub(crate) plan_uids: Option<Vec<u32>>,
+    /// Who may approve; the host's own user where absent.
+    pub(crate) approver_uids: Option<Vec<u32>>,
+    /// The group (gid) that may reach the sockets where other users are listed.
+    pub(crate) socket_gid: Option<u32>,
+    pub(crate) roots: Vec<RootConfig>,
+    pub(crate) limits: Limits,
+    pub(crate) confirmation: Confirmation,
+    pub(crate) audit: Audit,
+    pub(crate) capabilities: BTreeMap<String, toml::Value>,
+}
+
+/// A directory below which plans may name files.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RootConfig {
+    pub(crate) path: PathBuf,
+    pub(crate) mode: RootMode,
+}
+
+/// Bounds. Times are in milliseconds or seconds, as the name says.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Limits {
+    pub(crate) request_bytes: usize,
+    pub(crate) response_bytes: usize,
+    pub(crate) connections: usize,
+    pub(crate) running: usize,
+    pub(crate) queued: usize,
+    pub(crate) frame_ms: u64,
+    pub(crate) write_ms: u64,
+    pub(crate) idle_s: u64,
+    pub(crate) plan_s: u64,
+    pub(crate) stop_s: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_bytes: 65_536,
+            response_bytes: 32 << 20,
+            connections: 256,
+            running: 16,
+            queued: 64,
+            frame_ms: 5_000,
+            write_ms: 10_000,
+            idle_s: 600,
+            plan_s: 600,
+            stop_s: 10,
+        }
+    }
+}
+
+/// Held plans.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Confirmation {
+    /// How long a plan stays held.
+    pub(crate) pending_s: u64,
+    /// The most held plans of one user.
+    pub(crate) max_pending: usize,
+}
+
+impl Default for Confirmation {
+    fn default() -> Self {
+        Self { pending_s: 3_600, max_pending: 16 }
+    }
+}
+
+/// The audit log.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Audit {
+    /// A segment that is longer is closed and a new one begun.
+    pub(crate) segment_bytes: u64,
+    /// A signed checkpoint after so many records.
+    pub(crate) checkpoint_records: u64,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { segment_bytes: 64 << 20, checkpoint_records: 1_024 }
+    }
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("cannot read {path}: {source}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{path}: {source}")]
+    Parse { path: PathBuf, source: toml::de::Error },
+    #[error("{path}: {field}: {why}")]
+    Value { path: PathBuf, field: &'static str, why: String },
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read, is not TOML, has an unknown key or a value out of bounds.
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text, path)
+    }
+
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let config: Self =
+            toml::from_str(text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source })?;
+        config.check().map_err(|(field, why)| ConfigError::Value { path: path.to_owned(), field, why })?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        let Limits { request_bytes, response_bytes, connections, running, queued, .. } = self.limits;
+        let within = |field, value: usize, low: usize, high: usize| {
+            if (low..=high).contains(&value) { Ok(()) } else { Err((field, format!("{value} is not in {low}..={high}"))) }
+        };
+        within("limits.request_bytes", request_bytes, 1_024, 1 << 20)?;
+        within("limits.response_bytes", response_bytes, 65_536, 1 << 30)?;
+        within("limits.connections", connections, 1, 65_536)?;
+        within("limits.running", running, 1, 4_096)?;
+        within("limits.queued", queued, 0, 65_536)?;
+        within("confirmation.max_pending", self.confirmation.max_pending, 1, 1_024)?;
+        let uids = |list: &Option<Vec<u32>>| list.as_ref().is_some_and(Vec::is_empty);
+        if uids(&self.plan_uids) || uids(&self.approver_uids) {
+            return Err(("plan_uids/approver_uids", "an empty list lets nobody in; leave it out instead".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The tables of the capabilities, as their typed configurations read them.
+    ///
+    /// # Errors
+    ///
+    /// A value that JSON does not have.
+    pub(crate) fn capability_tables(&self) -> Result<BTreeMap<String, Json>, String> {
+        let table = |(name, value): (&String, &toml::Value)| {
+            let text = serde_json::to_string(value).map_err(|e| format!("capabilities.{name}: {e}"))?;
+            let json = Json::parse(text.as_bytes()).map_err(|e| format!("capabilities.{name}: {e}"))?;
+            Ok((name.clone(), json))
+        };
+        self.capabilities.iter().map(table).collect()
+    }
+}
+
+/// The line of a key such as `capabilities.exec.env_allow`, for errors about tables that others read.
+pub(crate) fn line_of(text: &str, dotted: &str) -> Option<usize> {
+    let document = toml::de::DeTable::parse(text).ok()?;
+    let mut table = document.get_ref();
+    let mut found = None;
+    for part in dotted.split(['.', '[']) {
+        let Some((key, value)) = table.iter().find(|(key, _)| key.get_ref() == part) else { break };
+        found = Some(key.span().start);
+        match value.get_ref() {
+            toml::de::DeValue::Table(inner) => table = inner,
+            _ => break,
+        }
+    }
+    Some(text[..found?].matches('\n').count() + 1)
+}
+
+impl Limits {
+    pub(crate) fn frame(&self) -> Duration {
+        Duration::from_millis(self.frame_ms)
+    }
+
+    pub(crate) fn write(&self) -> Duration {
+        Duration::from_millis(self.write_ms)
+    }
+
+    pub(crate) fn idle(&self) -> Duration {
+        Duration::from_secs(self.idle_s)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str) -> String {
+        Config::parse(text, Path::new("llm-osd.toml")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line() {
+        let error = refusal("policy = \"preset:strict\"\n\n[limits]\nrequest_byte = 1\n");
+        assert!(error.contains("line 4") && error.contains("request_byte"), "{error}");
+    }
+
+    #[test]
+    fn a_value_out_of_bounds_is_refused_by_name() {
+        assert!(refusal("[limits]\nconnections = 0\n").contains("limits.connections"));
+        assert!(refusal("plan_uids = []\n").contains("plan_uids"));
+    }
+
+    #[test]
+    fn the_line_of_a_capabilitys_key_is_found() {
+        let text = "[capabilities.exec]\npath = \"/bin\"\nwrong = 1\n";
+        assert_eq!(line_of(text, "capabilities.exec.wrong"), Some(3));
+    }
+}

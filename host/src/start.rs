@@ -1,0 +1,214 @@
+//! From a configuration to a serving host, and back to nothing. What cannot be checked keeps it from starting.
+
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use llm_os_core::audit::{Entry, Event};
+use llm_os_core::pipeline::Ledger;
+use llm_os_core::registry::RegistryError;
+use llm_os_core::value::hex;
+use llm_os_core::{Fault, Judge, Registry, Root, RootMode, Setup};
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::approvals::Desk;
+use crate::audit::{self, Log};
+use crate::cli::RunArgs;
+use crate::config::{Config, ConfigError, RootConfig, line_of};
+use crate::host::{Host, Parts};
+use crate::places::Places;
+use crate::policy::{Policy, PolicyError, Protected, Source};
+use crate::server::{self, Access, ListenError, listen};
+
+/// Why the host does not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error("no home directory: set HOME, or give --state-dir, --socket and --approval-socket")]
+    Home(#[from] etcetera::HomeDirError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("{0}")]
+    Capability(String),
+    #[error("--policy: {0}")]
+    PolicySource(String),
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    #[error("the root {path} cannot be used: {source}; create it, or name another")]
+    Root { path: PathBuf, source: io::Error },
+    #[error("the audit log cannot be opened: {0}")]
+    Audit(#[from] audit::OpenError),
+    #[error("the first audit record cannot be written: {0}")]
+    Record(#[from] Fault),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Runs the host until SIGTERM or SIGINT.
+///
+/// # Errors
+///
+/// Whatever keeps it from starting.
+pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
+    let places = Places::find()?;
+    let (config, file) = read_config(&args, &places)?;
+    let socket = args.socket.or(config.socket.clone()).unwrap_or(places.socket);
+    let approval_socket = args.approval_socket.or(config.approval_socket.clone()).unwrap_or(places.approval_socket);
+    let state = args.state_dir.or(config.state_dir.clone()).unwrap_or(places.state);
+    let source = args.policy.or(config.policy.clone()).map_or(Ok(Source::default()), |text| text.parse());
+    let source: Source = source.map_err(StartError::PolicySource)?;
+
+    let roots: Vec<RootConfig> = config.roots.iter().cloned().chain(args.roots.into_iter().map(|r| r.0)).collect();
+    let roots = real_roots(&roots, &places.workspace)?;
+    let mut registry = Registry::linked().map_err(|e| StartError::Capability(e.to_string()))?;
+    let tables = config.capability_tables().map_err(StartError::Capability)?;
+    let setup = Setup { roots: roots.clone() };
+    registry.open(&tables, &setup).map_err(|e| StartError::Capability(located(&e, file.as_deref())))?;
+    for (name, _) in registry.configs() {
+        if let Some(why) = registry.unavailable(name) {
+            tracing::warn!(capability = name, "unavailable: {why}");
+        }
+    }
+
+    let policy_file = if let Source::Path(path) = &source { Some(std::path::absolute(path)?) } else { None };
+    let own_files = [Some(state.clone()), file, policy_file, Some(std::env::current_exe()?)];
+    let socket_dirs = [&socket, &approval_socket].map(|socket| socket.parent().map(Path::to_owned));
+    let protected = Protected::new(own_files.into_iter().chain(socket_dirs).flatten())?;
+    let policy = Policy::load(&source, &registry, &roots, protected.clone())?;
+    policy.notes().iter().for_each(|note| tracing::warn!("policy: {note}"));
+
+    let own = rustix::process::geteuid().as_raw();
+    let uids = |list: &Option<Vec<u32>>| list.clone().map_or(BTreeSet::from([own]), BTreeSet::from_iter);
+    let (plan_uids, approver_uids) = (uids(&config.plan_uids), uids(&config.approver_uids));
+    let others = plan_uids.union(&approver_uids).any(|uid| *uid != own);
+    let access = match (others, config.socket_gid) {
+        (true, Some(gid)) => Access::Group(gid),
+        (true, None) => {
+            let why = "plan_uids or approver_uids list other users: name the group that may reach the sockets".to_owned();
+            return Err(ConfigError::Value { path: places.config, field: "socket_gid", why }.into());
+        }
+        (false, _) => Access::Own,
+    };
+
+    let log = Log::open(&state, audit::Options {
+        segment_bytes: config.audit.segment_bytes,
+        checkpoint_records: config.audit.checkpoint_records,
+    })?;
+    let plan = listen(&socket, access)?;
+    let approval = listen(&approval_socket, access)?;
+    let mut boot = [0; 6];
+    getrandom::fill(&mut boot).map_err(io::Error::other)?;
+    let desk = Desk::new(Duration::from_secs(config.confirmation.pending_s), config.confirmation.max_pending);
+    let host = Arc::new(Host::new(Parts {
+        registry,
+        log,
+        desk,
+        roots,
+        limits: config.limits,
+        plan_uids,
+        approver_uids,
+        policy_source: source,
+        policy,
+        protected,
+        boot: hex(&boot),
+    }));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build()?;
+    let served = runtime.block_on(serve(host, plan, approval, &socket));
+    let _ = (fs::remove_file(&socket), fs::remove_file(&approval_socket));
+    served
+}
+
+async fn serve(
+    host: Arc<Host>, plan: std::os::unix::net::UnixListener, approval: std::os::unix::net::UnixListener, socket: &Path,
+) -> Result<(), StartError> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = CancellationToken::new();
+    let data = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "policy": host.policy_source.to_string(),
+        "policy_sha256": host.policy().policy_sha256(),
+        "roots": host.roots,
+    });
+    let _durable = host.log.write(vec![Entry { data: Some(data), ..Entry::new(Event::Start) }]).await?;
+    let (plan, approval) = (tokio::net::UnixListener::from_std(plan)?, tokio::net::UnixListener::from_std(approval)?);
+    tracing::info!(socket = %socket.display(), policy = %host.policy_source, "ready");
+    let serving = server::serve(host.clone(), plan, approval, stop.clone());
+    let mut serving = std::pin::pin!(serving);
+    tokio::select! {
+        () = &mut serving => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping: what runs may end within {} s", host.limits.stop_s);
+    stop.cancel();
+    tokio::select! {
+        () = &mut serving => {}
+        () = async { tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} } } => {
+            tracing::warn!("told twice: cancelling what runs");
+            host.running.cancel_all();
+            serving.await;
+        }
+    }
+    host.log.close().await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn read_config(args: &RunArgs, places: &Places) -> Result<(Config, Option<PathBuf>), StartError> {
+    let file = match &args.config {
+        Some(file) => Some(std::path::absolute(file)?),
+        None => Some(places.config.clone()).filter(|file| file.exists()),
+    };
+    let config = file.as_deref().map(Config::read).transpose()?.unwrap_or_default();
+    Ok((config, file))
+}
+
+/// The roots in their real form; without any, the workspace, which is then made.
+fn real_roots(configured: &[RootConfig], workspace: &Path) -> Result<Vec<Root>, StartError> {
+    let default = RootConfig { path: workspace.to_owned(), mode: RootMode::Write };
+    let configured = if configured.is_empty() {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(workspace);
+        made.map_err(|source| StartError::Root { path: workspace.to_owned(), source })?;
+        std::slice::from_ref(&default)
+    } else {
+        configured
+    };
+    let real = |root: &RootConfig| {
+        let refused = |source| StartError::Root { path: root.path.clone(), source };
+        let path = fs::canonicalize(&root.path).map_err(refused)?;
+        if !path.is_dir() {
+            return Err(refused(io::Error::new(io::ErrorKind::NotADirectory, "it is not a directory")));
+        }
+        Ok(Root { path, mode: root.mode })
+    };
+    configured.iter().map(real).collect()
+}
+
+/// An error in a capability's table, with file and line.
+fn located(error: &RegistryError, file: Option<&Path>) -> String {
+    let key = match error {
+        RegistryError::Config { name, path, message } => {
+            let unknown = message.strip_prefix("unknown field \"").and_then(|rest| rest.split('"').next());
+            format!("capabilities.{name}{path}{}", unknown.map_or(String::new(), |field| format!(".{field}")))
+        }
+        RegistryError::NoSuchCapability { name, .. } => format!("capabilities.{name}"),
+        RegistryError::Duplicate(_) | RegistryError::Contract { .. } => return error.to_string(),
+    };
+    let line = file.and_then(|file| line_of(&fs::read_to_string(file).ok()?, &key));
+    match (file, line) {
+        (Some(file), Some(line)) => format!("{}: line {line}: {error}", file.display()),
+        _ => error.to_string(),
+    }
+}
+
+/// Enough threads that one may wait for the disk or a capability while others answer.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8))
+}

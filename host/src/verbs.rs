@@ -1,0 +1,245 @@
+//! The verbs of the host itself: alone in their frame, without effects on the system.
+
+use std::time::{Duration, SystemTime};
+
+use llm_os_core::audit::{Entry, Event};
+use llm_os_core::json::Json;
+use llm_os_core::name::Id;
+use llm_os_core::pipeline::{HeldPlan, Ledger, Parsed, Verdict};
+use llm_os_core::request::{Mode, Request};
+use llm_os_core::response::{ActionResult, Meta, Response, Status};
+use llm_os_core::value::hex;
+use llm_os_core::{Code, Fault, Judge, Secret, VERSION};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::approvals::{Answer, Held, TOKEN_LIFE};
+use crate::describe;
+use crate::host::{Host, running::Key};
+use crate::server::{Door, Peer};
+
+/// The longest wait of `host.await_confirmation`.
+const MAX_WAIT_MS: u64 = 120_000;
+
+/// What the plan socket understands beside plans.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum PlanVerb {
+    Ping {},
+    Describe { actions: Option<Vec<String>> },
+    AwaitConfirmation { pending_id: String, wait_secret: Secret, wait_ms: u64 },
+    Cancel { request_id: String },
+}
+
+/// What the approval socket understands.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum ApprovalVerb {
+    Ping {},
+    Pending { pending_id: Option<String> },
+    Approve { pending_id: String, sha256: String },
+    Deny { pending_id: String },
+    Hold { plan: Json, uid: u32 },
+    Reload {},
+}
+
+/// Answers a request whose one action is `host.*`.
+pub(crate) async fn answer(host: &Host, request: Request, peer: &Peer, door: Door) -> Response {
+    let (id, session) = (request.id.clone(), request.session.clone());
+    match answered(host, &request, peer, door).await {
+        Ok(output) => {
+            let mut result = ActionResult::new(request.calls[0].name.clone(), Status::Ok);
+            result.output = serde_json::value::to_raw_value(&output).ok();
+            Response {
+                request_id: Some(id),
+                session_id: session,
+                version: VERSION,
+                executed: true,
+                results: vec![result],
+                error: None,
+                meta: Meta::default(),
+            }
+        }
+        Err(fault) => host.refuse_frame(Some(peer), Some(id), session, fault),
+    }
+}
+
+async fn answered(host: &Host, request: &Request, peer: &Peer, door: Door) -> Result<Value, Fault> {
+    if request.mode != Mode::Execute {
+        return Err(Fault::invalid("$.mode", "a host verb is executed, not planned; expected \"execute\""));
+    }
+    match door {
+        Door::Plan => match read::<PlanVerb>(request, &["ping", "describe", "await_confirmation", "cancel"])? {
+            PlanVerb::Ping {} => Ok(ping()),
+            PlanVerb::Describe { actions } => describe::describe(host, request, peer, actions.as_deref()),
+            PlanVerb::AwaitConfirmation { pending_id, wait_secret, wait_ms } => {
+                await_confirmation(host, &pending_id, &wait_secret, wait_ms).await
+            }
+            PlanVerb::Cancel { request_id } => cancel(host, request, peer, &request_id),
+        },
+        Door::Approval => {
+            match read::<ApprovalVerb>(request, &["ping", "pending", "approve", "deny", "hold", "reload"])? {
+                ApprovalVerb::Ping {} => Ok(ping()),
+                ApprovalVerb::Pending { pending_id: None } => {
+                    let pending = host.desk.pending();
+                    Ok(json!({"pending": pending.iter().map(summary).collect::<Vec<_>>()}))
+                }
+                ApprovalVerb::Pending { pending_id: Some(id) } => host.desk.find(&id).map(|held| shown(&held)),
+                ApprovalVerb::Approve { pending_id, sha256 } => approve(host, peer, &pending_id, &sha256).await,
+                ApprovalVerb::Deny { pending_id } => deny(host, peer, &pending_id).await,
+                ApprovalVerb::Hold { plan, uid } => hold(host, peer, &plan, uid).await,
+                ApprovalVerb::Reload {} => {
+                    let policy = host.reload(&peer.who).await?;
+                    Ok(json!({"policy_sha256": policy.policy_sha256()}))
+                }
+            }
+        }
+    }
+}
+
+fn read<'de, T: Deserialize<'de>>(request: &'de Request, verbs: &[&str]) -> Result<T, Fault> {
+    let call = &request.calls[0];
+    if !verbs.contains(&call.name.verb()) {
+        let known = verbs.iter().map(|verb| format!("host.{verb}")).collect::<Vec<_>>().join(", ");
+        let message = format!("this socket has no {}; it has {known}", call.name);
+        return Err(Fault::new(Code::UNKNOWN_ACTION, message).at("$.actions[0].action"));
+    }
+    call.params.read_variant(call.name.verb()).map_err(|e| {
+        let path = e.path().replacen('$', "$.actions[0].params", 1);
+        Fault::new(Code::PARSE_FAILED, e.message().to_owned()).at(path)
+    })
+}
+
+fn ping() -> Value {
+    json!({"host": "llm-osd", "version": env!("CARGO_PKG_VERSION"), "protocol": VERSION})
+}
+
+async fn await_confirmation(host: &Host, id: &str, secret: &Secret, wait_ms: u64) -> Result<Value, Fault> {
+    if wait_ms > MAX_WAIT_MS {
+        let message = format!("found {wait_ms}, expected at most {MAX_WAIT_MS}; ask again where it is still pending");
+        return Err(Fault::invalid("$.actions[0].params.wait_ms", message));
+    }
+    Ok(match host.desk.wait(id, secret, Duration::from_millis(wait_ms)).await {
+        Answer::Approved(token) => json!({"decision": "approved", "token": token.expose()}),
+        Answer::Denied => json!({"decision": "denied"}),
+        Answer::Pending => json!({"decision": "pending"}),
+        Answer::Expired => json!({"decision": "expired"}),
+    })
+}
+
+fn cancel(host: &Host, request: &Request, peer: &Peer, target: &str) -> Result<Value, Fault> {
+    let path = "$.actions[0].params.request_id";
+    let target = Id::new(target).ok_or_else(|| Fault::invalid(path, "this is not a request id"))?;
+    let entry = Entry {
+        request_id: Some(target.clone()),
+        session_id: request.session.clone(),
+        who: Some(peer.who.clone()),
+        why: Some(request.calls[0].reason.clone()),
+        ..Entry::new(Event::Cancelled)
+    };
+    host.log.note(vec![entry])?;
+    let key = Key::new(peer.who.uid, request.session.clone(), target);
+    Ok(json!({"cancelled": host.running.cancel(&key)}))
+}
+
+/// A held plan in a list.
+fn summary(held: &Held) -> Value {
+    let HeldPlan { principal, request_id, canonical, .. } = &*held.plan;
+    let actions = serde_json::from_str::<Value>(canonical).ok();
+    let names = actions.as_ref().and_then(|plan| plan["actions"].as_array()).into_iter().flatten();
+    json!({
+        "pending_id": held.id,
+        "request_id": request_id,
+        "session_id": principal.session,
+        "uid": principal.uid,
+        "age_s": held.age.as_secs(),
+        "expires_in_s": held.expires_in.as_secs(),
+        "actions": names.map(|action| action["action"].clone()).collect::<Vec<_>>(),
+    })
+}
+
+/// A held plan with every byte that would run.
+fn shown(held: &Held) -> Value {
+    let mut shown = summary(held);
+    let plan = &held.plan;
+    shown["plan"] = json!(plan.canonical);
+    shown["sha256"] = json!(sha256(plan));
+    shown["effects"] = plan.actions.iter().map(|action| json!(action.effects.as_slice())).collect();
+    shown["policies"] = plan.actions.iter().map(|action| json!(action.ruling.policies)).collect();
+    shown
+}
+
+fn sha256(plan: &HeldPlan) -> String {
+    hex(&Sha256::digest(plan.canonical.as_bytes()))
+}
+
+async fn approve(host: &Host, peer: &Peer, id: &str, displayed: &str) -> Result<Value, Fault> {
+    let held = host.desk.find(id)?;
+    let sha256 = sha256(&held.plan);
+    if displayed != sha256 {
+        let message = format!("found {}, expected {sha256}: what was displayed is not what is held", llm_os_core::error::excerpt(displayed));
+        return Err(Fault::invalid("$.actions[0].params.sha256", message));
+    }
+    record(host, peer, Event::Approved, &held).await?;
+    let token = host.desk.approve(id, peer.who.uid, SystemTime::now())?;
+    Ok(json!({"token": token.expose(), "expires_in_s": TOKEN_LIFE.as_secs()}))
+}
+
+async fn deny(host: &Host, peer: &Peer, id: &str) -> Result<Value, Fault> {
+    let held = host.desk.find(id)?;
+    record(host, peer, Event::Denied, &held).await?;
+    host.desk.deny(id)?;
+    Ok(json!({"denied": true}))
+}
+
+async fn record(host: &Host, peer: &Peer, event: Event, held: &Held) -> Result<(), Fault> {
+    let entry = Entry {
+        request_id: Some(held.plan.request_id.clone()),
+        session_id: held.plan.principal.session.clone(),
+        who: Some(peer.who.clone()),
+        data: Some(json!({"pending_id": held.id, "uid": held.plan.principal.uid, "plan_sha256": sha256(&held.plan)})),
+        ..Entry::new(event)
+    };
+    let _durable = host.log.write(vec![entry]).await?;
+    Ok(())
+}
+
+/// Holds a plan that was not sent yet, as if `uid` had sent it.
+async fn hold(host: &Host, peer: &Peer, plan: &Json, uid: u32) -> Result<Value, Fault> {
+    let within = |fault: Fault| {
+        let path = fault.path.as_deref().unwrap_or("$").replacen('$', "$.actions[0].params.plan", 1);
+        fault.at(path)
+    };
+    let request = Request::read(plan.canonical().as_bytes()).map_err(|unread| within(unread.fault))?;
+    if request.token.is_some() {
+        return Err(Fault::invalid("$.actions[0].params.plan.confirmation", "a plan to be held has no token yet"));
+    }
+    let who = llm_os_core::audit::Who { uid, ..peer.who.clone() };
+    let parsed = Parsed::new(Request { mode: Mode::Execute, ..request }, who, host.next_run());
+    let policy = host.policy();
+    let judged = parsed
+        .validate(&host.registry)
+        .and_then(|validated| validated.resolve(&host.registry))
+        .and_then(|resolved| resolved.judge(&*policy).decide());
+    let refused = match judged {
+        Ok(Verdict::Held(held)) => match held.confirm(&host.desk) {
+            Err(refused) => refused,
+            Ok(_) => return Err(Fault::new(Code::CAPABILITY_FAULT, "a plan without a token was confirmed")),
+        },
+        Ok(Verdict::Allowed(_) | Verdict::PlanOnly(_)) => {
+            return Err(Fault::invalid("$.actions[0].params.plan", "this plan needs no confirmation: send it"));
+        }
+        Err(refused) => refused,
+    };
+    let fault = refused.fault();
+    let pending = fault.details.as_ref().and_then(|details| details.get("pending_id")).and_then(Value::as_str);
+    match pending {
+        Some(id) => {
+            let held = host.desk.find(id)?;
+            record(host, peer, Event::Held, &held).await?;
+            Ok(shown(&held))
+        }
+        None => Err(within(Fault { path: fault.path.clone(), ..Fault::new(fault.code, fault.message.clone()) })),
+    }
+}
