@@ -1,0 +1,215 @@
+//! `fs.edit`: exact replacement, shown as a unified diff.
+
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use llm_os_core::path::{WirePath, spell};
+use llm_os_core::{Effects, Fault, Secret, Text, Verb};
+use similar::udiff::UnifiedHunkHeader;
+use similar::{DiffOp, group_diff_ops};
+
+use crate::fault::{EDIT_FAILED, not_found, read_failed, shown, target_changed};
+use crate::kernel::Meta;
+use crate::output::Output;
+use crate::read::{open_file, read_up_to};
+use crate::roots::{Roots, Slot};
+use crate::write::{put, writable_slot};
+
+/// The largest file that is edited, and the largest that an edit may make of it.
+const MAX_BYTES: usize = 8 << 20;
+/// How many replacements one edit makes.
+const MAX_EXPECTED: u32 = 1000;
+/// How much of a diff is shown.
+const MAX_DIFF: usize = 64 << 10;
+/// How many unchanged lines a diff shows around each change.
+const CONTEXT_LINES: usize = 3;
+
+/// A file to edit.
+#[derive(Debug)]
+pub(crate) struct Edit {
+    slot: Slot,
+    old: Secret,
+    new: Secret,
+    expected: u32,
+    dry_run: bool,
+}
+
+/// Refuses an edit that means nothing.
+pub(crate) fn check(old: &Secret, new: &Secret, expected: u32) -> Result<(), Fault> {
+    if old.expose().is_empty() {
+        return Err(Fault::invalid("old", "it is empty, expected the text to replace"));
+    }
+    if old.expose() == new.expose() {
+        return Err(Fault::invalid("new", "it is the same as old: there is nothing to do"));
+    }
+    if !(1..=MAX_EXPECTED).contains(&expected) {
+        return Err(Fault::invalid("expected", format!("it is {expected}, expected 1 to {MAX_EXPECTED}")));
+    }
+    Ok(())
+}
+
+impl Edit {
+    pub(crate) fn resolve(
+        roots: &Roots,
+        path: &WirePath,
+        old: Secret,
+        new: Secret,
+        expected: u32,
+        dry_run: bool,
+    ) -> Result<Self, Fault> {
+        Ok(Self { slot: writable_slot(roots, path, "path")?, old, new, expected, dry_run })
+    }
+
+    /// The diff shows what stands in the file, so an edit observes it too.
+    pub(crate) fn effects(&self) -> Effects {
+        let observe = Effects::one(self.slot.effect(Verb::Observe));
+        if self.dry_run { observe } else { observe.and(self.slot.effect(Verb::Change)) }
+    }
+
+    pub(crate) fn run(self, roots: &Roots) -> Result<Output, Fault> {
+        let Self { slot, old, new, expected, dry_run } = self;
+        let entry = slot.entry()?;
+        let path = entry.path();
+        let judged = entry.occupant.as_ref().ok_or_else(|| not_found(&path))?;
+        let (file, before) = open_file(roots, judged)?;
+        let text =
+            read_up_to(&file, 0, MAX_BYTES + 1, before.bytes).map_err(|e| read_failed("read", &path, e))?;
+        if text.len() > MAX_BYTES {
+            return Err(Fault::new(
+                EDIT_FAILED,
+                format!("\"{}\" is larger than {MAX_BYTES} bytes", shown(&path)),
+            ));
+        }
+        let text = String::from_utf8(text).map_err(|_| {
+            Fault::new(EDIT_FAILED, format!("\"{}\" is not UTF-8: replace it with fs.write", shown(&path)))
+        })?;
+        let places = places(&text, old.expose(), expected, &path)?;
+        let edited = replaced(&text, &places, new.expose());
+        if edited.len() > MAX_BYTES {
+            let message = format!("\"{}\" would be larger than {MAX_BYTES} bytes", shown(&path));
+            return Err(Fault::new(EDIT_FAILED, message));
+        }
+        let diff = unified_diff(&text, &places, new.expose(), &spell(&path));
+        if !dry_run {
+            roots.still_there(&entry.dir)?;
+            let now = Meta::of(&file).map_err(|e| read_failed("look at", &path, e))?;
+            if (now.bytes, now.modified) != (before.bytes, before.modified) {
+                return Err(target_changed(&path));
+            }
+            put(&entry, edited.as_bytes(), judged.meta.permissions)?;
+        }
+        let seen = diff.len() as u64;
+        let mut shown_diff = diff.into_bytes();
+        shown_diff.truncate(MAX_DIFF);
+        let diff = Text::new(shown_diff, seen);
+        Ok(Output::Edit { path: spell(&path), replaced: expected, changed: !dry_run, diff })
+    }
+}
+
+/// Where `old` stands, without overlaps, if that is as often as expected.
+fn places(text: &str, old: &str, expected: u32, path: &[u8]) -> Result<Vec<Range<usize>>, Fault> {
+    let most = expected as usize;
+    let mut found = text.match_indices(old).map(|(at, _)| at..at + old.len());
+    let places: Vec<_> = found.by_ref().take(most).collect();
+    let count = places.len() + found.count();
+    if count == most {
+        return Ok(places);
+    }
+    let next = match count {
+        0 => "read the file and copy the text exactly",
+        _ => "give more of the text around it, or the count as expected",
+    };
+    let message = format!("old stands {count} times in \"{}\", expected {expected}: {next}", shown(path));
+    Err(Fault::new(EDIT_FAILED, message).detail("found", count))
+}
+
+fn replaced(text: &str, places: &[Range<usize>], new: &str) -> String {
+    let mut out = String::new();
+    let mut at = 0;
+    for place in places {
+        out.push_str(&text[at..place.start]);
+        out.push_str(new);
+        at = place.end;
+    }
+    out.push_str(&text[at..]);
+    out
+}
+
+/// The diff, from the places that are known to change: searching for them again could take very long, and a search that
+/// is cut short would not give the same answer twice.
+fn unified_diff(text: &str, places: &[Range<usize>], new: &str, path: &str) -> String {
+    let old_lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let mut starts = Vec::with_capacity(old_lines.len() + 1);
+    starts.push(0);
+    starts.extend(old_lines.iter().scan(0, |at, line| {
+        *at += line.len();
+        Some(*at)
+    }));
+    let mut ops = Vec::new();
+    let mut new_lines: Vec<String> = Vec::new();
+    let (mut old_at, mut rest) = (0, places);
+    while let Some(first) = rest.first() {
+        // Every place that shares a line with the one before belongs to the same change.
+        let from = starts.partition_point(|start| *start <= first.start) - 1;
+        let (mut to, mut taken) = (line_behind(&starts, first, new), 1);
+        while let Some(place) = rest.get(taken).filter(|place| place.start < starts[to]) {
+            to = to.max(line_behind(&starts, place, new));
+            taken += 1;
+        }
+        let (start, end) = (starts[from], starts[to]);
+        let local: Vec<_> =
+            rest[..taken].iter().map(|place| place.start - start..place.end - start).collect();
+        equal(&mut ops, old_at, new_lines.len(), from - old_at);
+        new_lines.extend(old_lines[old_at..from].iter().map(|line| (*line).to_owned()));
+        let changed = replaced(&text[start..end], &local, new);
+        let changed: Vec<_> = changed.split_inclusive('\n').map(str::to_owned).collect();
+        ops.push(DiffOp::Replace {
+            old_index: from,
+            old_len: to - from,
+            new_index: new_lines.len(),
+            new_len: changed.len(),
+        });
+        new_lines.extend(changed);
+        (old_at, rest) = (to, &rest[taken..]);
+    }
+    equal(&mut ops, old_at, new_lines.len(), old_lines.len() - old_at);
+    let mut out = format!("--- {path}\n+++ {path}\n");
+    for group in group_diff_ops(ops, CONTEXT_LINES) {
+        writeln!(out, "{}", UnifiedHunkHeader::new(&group)).expect("writing to a string");
+        for op in &group {
+            let (sign, removed) = if matches!(op, DiffOp::Equal { .. }) {
+                (' ', op.old_range())
+            } else {
+                ('-', op.old_range())
+            };
+            removed.for_each(|index| push_line(&mut out, sign, old_lines[index]));
+            if !matches!(op, DiffOp::Equal { .. }) {
+                op.new_range().for_each(|index| push_line(&mut out, '+', &new_lines[index]));
+            }
+        }
+    }
+    out
+}
+
+/// The first line that a replacement leaves alone. One that takes a line's end away joins the next line to it.
+fn line_behind(starts: &[usize], place: &Range<usize>, new: &str) -> usize {
+    let ended = starts.partition_point(|start| *start < place.end);
+    let at_line_start = starts.get(ended) == Some(&place.end);
+    let keeps_lines = new.ends_with('\n') || (new.is_empty() && starts.binary_search(&place.start).is_ok());
+    let last = starts.len() - 1;
+    if at_line_start && !keeps_lines { (ended + 1).min(last) } else { ended.min(last) }
+}
+
+fn equal(ops: &mut Vec<DiffOp>, old_index: usize, new_index: usize, len: usize) {
+    if len > 0 {
+        ops.push(DiffOp::Equal { old_index, new_index, len });
+    }
+}
+
+fn push_line(out: &mut String, sign: char, line: &str) {
+    out.push(sign);
+    out.push_str(line);
+    if !line.ends_with('\n') {
+        out.push_str("\n\\ No newline at end of file\n");
+    }
+}
