@@ -1,0 +1,143 @@
+//! `exec.run` bound to what it names: the program's file, its interpreter, its directory.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use llm_os_core::{Effect, Effectful, Effects, Fault, Identity, Resource, Secret, Setup, Verb};
+use rustix::fs::{Mode, OFlags};
+
+use crate::Action;
+use crate::config::Config;
+use crate::image::{self, Cache};
+use crate::program::Runnable;
+use crate::spawn::{self, CStrings, Isolation, Program, Tree};
+use crate::walk::{self, Found};
+
+/// A program with everything it gets, ready to be judged and then to run.
+pub struct Command {
+    runnable: Runnable,
+    /// As the plan states it.
+    argv: Vec<String>,
+    env: CStrings,
+    cwd: Directory,
+    stdin: Option<Secret>,
+    pub(crate) timeout: Duration,
+    /// Of stdout, and of stderr.
+    pub(crate) output_bytes: usize,
+    pub(crate) expect_exit: Option<Vec<i32>>,
+}
+
+struct Directory {
+    fd: OwnedFd,
+    resource: Resource,
+    identity: Identity,
+}
+
+impl Command {
+    /// Opens what a validated action names.
+    pub(crate) fn resolve(
+        action: Action,
+        config: &Config,
+        setup: &Setup,
+        cache: &Cache,
+    ) -> Result<Self, Fault> {
+        let Action::Run { argv, cwd, env, stdin, timeout_ms, max_output_bytes, expect_exit } = action;
+        let Some(program) = argv.first() else { return Err(Fault::invalid("argv", "found no program")) };
+        let runnable = Runnable::open(program, cache).map_err(|fault| fault.at("argv[0]"))?;
+        let cwd = match cwd {
+            Some(cwd) => Directory::open(&cwd.bytes("cwd")?).map_err(|fault| fault.at("cwd"))?,
+            None => {
+                let root = setup
+                    .roots
+                    .first()
+                    .map_or(b"/".as_slice(), |root| root.path.as_os_str().as_encoded_bytes());
+                Directory::open(root).map_err(|fault| fault.at("cwd"))?
+            }
+        };
+        let max = config.max_timeout_ms.get();
+        let timeout = Duration::from_millis(timeout_ms.unwrap_or(config.default_timeout_ms.get()).min(max));
+        let output_bytes =
+            max_output_bytes.unwrap_or(config.default_output_bytes).min(config.max_output_bytes);
+        let output_bytes = usize::try_from(output_bytes).unwrap_or(usize::MAX);
+        let env = environment(env, config)?;
+        Ok(Self { runnable, argv, env, cwd, stdin, timeout, output_bytes, expect_exit })
+    }
+
+    /// Starts it, its stdout and stderr being these.
+    pub(crate) fn spawn(
+        &self,
+        [stdout, stderr]: [BorrowedFd<'_>; 2],
+        isolation: Isolation,
+    ) -> io::Result<Tree> {
+        let stdin = match &self.stdin {
+            Some(text) => image::seal_bytes(text.expose().as_bytes())?,
+            None => rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?,
+        };
+        let (program, script, argv) = match &self.runnable {
+            Runnable::Binary(program) => (program, None, self.argv.clone()),
+            Runnable::Script { script, interpreter, .. } => {
+                (interpreter, Some(script.image.as_fd()), self.interpreter_argv("/proc/self/fd/3"))
+            }
+        };
+        let argv = argv.into_iter().map(CString::new).collect::<Result<_, _>>()?;
+        let program = Program {
+            image: program.image.as_fd(),
+            argv: &CStrings::new(argv),
+            env: &self.env,
+            cwd: self.cwd.fd.as_fd(),
+            stdio: [stdin.as_fd(), stdout, stderr],
+            script,
+        };
+        spawn::spawn(&program, isolation)
+    }
+
+    /// What the interpreter of a script gets, as the kernel would pass it (execve(2)); `script` is how it is spelled.
+    fn interpreter_argv(&self, script: &str) -> Vec<String> {
+        let Runnable::Script { named, argument, .. } = &self.runnable else { return self.argv.clone() };
+        let line = [named].into_iter().chain(argument).cloned();
+        line.chain([script.to_owned()]).chain(self.argv.iter().skip(1).cloned()).collect()
+    }
+}
+
+impl Effectful for Command {
+    fn effects(&self) -> Effects {
+        let cwd = &self.cwd.resource.id;
+        let run = match &self.runnable {
+            Runnable::Binary(program) => Effects::one(program.run(&self.argv, cwd)),
+            Runnable::Script { script, interpreter, .. } => Effects::one(script.run(&self.argv, cwd))
+                .and(interpreter.run(&self.interpreter_argv(&script.path()), cwd)),
+        };
+        run.and(Effect::new(Verb::Observe, self.cwd.resource.clone(), self.cwd.identity.clone()))
+    }
+}
+
+impl Directory {
+    fn open(path: &[u8]) -> Result<Self, Fault> {
+        let Found { file: fd, real, stat, .. } = walk::open_directory(path)?;
+        let identity = Identity::new(format!("{}:{}", stat.st_dev, stat.st_ino));
+        Ok(Self { fd, resource: Resource::path(&real), identity })
+    }
+}
+
+/// The whole environment of a program, from nothing: fixed values, and what the plan may set.
+fn environment(given: BTreeMap<String, Secret>, config: &Config) -> Result<CStrings, Fault> {
+    let mut env: BTreeMap<String, String> = BTreeMap::from(
+        [
+            ("PATH", config.path.as_str()),
+            ("HOME", "/nonexistent"),
+            ("LANG", "C.UTF-8"),
+            ("TERM", "dumb"),
+            ("TZ", "UTC"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned())),
+    );
+    env.extend(given.into_iter().map(|(name, value)| (name, value.into_exposed())));
+    let texts = env.into_iter().map(|(name, value)| CString::new(format!("{name}={value}")));
+    let texts = texts
+        .collect::<Result<_, _>>()
+        .map_err(|_| Fault::invalid("env", "a value holds a NUL character"))?;
+    Ok(CStrings::new(texts))
+}

@@ -1,0 +1,221 @@
+//! `[capabilities.exec]` of the host's configuration, and the rules on environment variables that it cannot lift.
+
+use std::num::NonZeroU64;
+
+use llm_os_core::error::excerpt;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// What an operator may set.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The environment variables that a plan may set. Names by which a loader, an interpreter or a tool is told to
+    /// run or read something else are refused here.
+    pub env_allow: Vec<EnvName>,
+    /// `PATH` of the programs: absolute directories, separated by colons. The host itself never searches it.
+    pub path: SearchPath,
+    /// How long a program may run where the plan does not say; at most `max_timeout_ms` counts.
+    pub default_timeout_ms: NonZeroU64,
+    /// The longest `timeout_ms` that a plan may ask for.
+    pub max_timeout_ms: NonZeroU64,
+    /// How much is kept of stdout, and of stderr, where the plan does not say; at most `max_output_bytes` counts.
+    pub default_output_bytes: u64,
+    /// The largest `max_output_bytes` that a plan may ask for.
+    pub max_output_bytes: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        const NAMES: [&str; 7] = ["LANG", "LC_ALL", "TZ", "TERM", "COLUMNS", "LINES", "NO_COLOR"];
+        Self {
+            env_allow: NAMES.map(|name| EnvName(name.to_owned())).to_vec(),
+            path: SearchPath("/usr/local/bin:/usr/bin:/bin".to_owned()),
+            default_timeout_ms: const { NonZeroU64::new(30_000).expect("not zero") },
+            max_timeout_ms: const { NonZeroU64::new(600_000).expect("not zero") },
+            default_output_bytes: 64 * 1024,
+            max_output_bytes: 1024 * 1024,
+        }
+    }
+}
+
+/// The name of an environment variable that plans may be allowed to set.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+#[schemars(with = "String")]
+pub struct EnvName(String);
+
+impl EnvName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for EnvName {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        let mut bytes = name.bytes();
+        let starts = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+        if !starts || !bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_') || name.len() > 128 {
+            return Err(format!(
+                "\"{}\" is not the name of a variable, expected [A-Za-z_][A-Za-z0-9_]*",
+                excerpt(&name)
+            ));
+        }
+        match REDIRECTS.iter().find(|(pattern, _)| matches(pattern, &name)) {
+            Some((_, what)) => Err(format!("\"{name}\" can never be set by a plan: {what}")),
+            None => Ok(Self(name)),
+        }
+    }
+}
+
+/// Variables that make an allowed program run or load something else, with what they tell. `*` stands at the end for
+/// any rest. The families are those of sudo's `env_delete` (sudoers(5)), with what came after it.
+const REDIRECTS: &[(&str, &str)] = &[
+    ("LD_*", "the dynamic loader is told by it what to load"),
+    ("_RLD*", "the dynamic loader is told by it what to load"),
+    ("DYLD_*", "the dynamic loader is told by it what to load"),
+    ("GLIBC_TUNABLES", "the C library is told by it how to work"),
+    ("GCONV_PATH", "the C library is told by it what to load"),
+    ("GETCONF_DIR", "the C library is told by it what to load"),
+    ("LOCPATH", "the C library is told by it what to load"),
+    ("NLSPATH", "the C library is told by it what to load"),
+    ("MALLOC_*", "the C library is told by it how to work"),
+    ("HOSTALIASES", "the resolver is told by it what to read"),
+    ("LOCALDOMAIN", "the resolver is told by it how to work"),
+    ("RES_OPTIONS", "the resolver is told by it how to work"),
+    ("TERMINFO*", "terminal libraries are told by it what to read"),
+    ("TERMCAP", "terminal libraries are told by it what to read"),
+    ("TERMPATH", "terminal libraries are told by it what to read"),
+    ("PATH", "programs are found by it; set capabilities.exec.path instead"),
+    ("CDPATH", "shells are told by it where to go"),
+    ("ENV", "shells are told by it what to run"),
+    ("BASH*", "shells are told by it what to run"),
+    ("SHELL", "programs are told by it which shell to run"),
+    ("SHELLOPTS", "shells are told by it how to work"),
+    ("IFS", "shells are told by it how to read"),
+    ("PS4", "shells are told by it what to run"),
+    ("PROMPT_COMMAND", "shells are told by it what to run"),
+    ("GLOBIGNORE", "shells are told by it how to work"),
+    ("FPATH", "shells are told by it what to load"),
+    ("ZDOTDIR", "shells are told by it what to run"),
+    ("NULLCMD", "shells are told by it what to run"),
+    ("READNULLCMD", "shells are told by it what to run"),
+    ("HOME", "programs read settings below it, and settings can name programs"),
+    ("XDG_*", "programs read settings below it, and settings can name programs"),
+    ("PYTHON*", "an interpreter is told by it what to load"),
+    ("PERL*", "an interpreter is told by it what to load"),
+    ("RUBY*", "an interpreter is told by it what to load"),
+    ("GEM_*", "an interpreter is told by it what to load"),
+    ("BUNDLE_*", "an interpreter is told by it what to load"),
+    ("LUA_*", "an interpreter is told by it what to load"),
+    ("NODE_*", "an interpreter is told by it what to load"),
+    ("NPM_*", "a tool is told by it what to run"),
+    ("npm_*", "a tool is told by it what to run"),
+    ("PHP*", "an interpreter is told by it what to load"),
+    ("TCL*", "an interpreter is told by it what to load"),
+    ("JAVA_*", "an interpreter is told by it what to load"),
+    ("_JAVA_OPTIONS", "an interpreter is told by it what to load"),
+    ("JDK_*", "an interpreter is told by it what to load"),
+    ("CLASSPATH", "an interpreter is told by it what to load"),
+    ("DOTNET_*", "an interpreter is told by it what to load"),
+    ("AWK*", "an interpreter is told by it what to load"),
+    ("GIT_*", "a tool is told by it what to run"),
+    ("SSH_*", "a tool is told by it what to run, or whose keys to use"),
+    ("RSYNC_*", "a tool is told by it what to run"),
+    ("CARGO_*", "a tool is told by it what to run"),
+    ("RUSTC*", "a tool is told by it what to run"),
+    ("MAKE*", "a tool is told by it what to run"),
+    ("EDITOR", "tools are told by it what to run"),
+    ("VISUAL", "tools are told by it what to run"),
+    ("BROWSER", "tools are told by it what to run"),
+    ("PAGER", "tools are told by it what to run"),
+    ("MANPAGER", "tools are told by it what to run"),
+    ("SYSTEMD_*", "tools are told by it what to run"),
+    ("LESS*", "a pager is told by it what to run"),
+    ("TAR_OPTIONS", "a tool is told by it what to run"),
+    ("RIPGREP_CONFIG_PATH", "a tool is told by it what to run"),
+    ("VIMINIT", "an editor is told by it what to run"),
+    ("EXINIT", "an editor is told by it what to run"),
+];
+
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(start) => name.starts_with(start),
+        None => name == pattern,
+    }
+}
+
+/// A `PATH` without surprises: absolute directories only, so that no working directory is ever searched.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+#[schemars(with = "String")]
+pub struct SearchPath(String);
+
+impl SearchPath {
+    /// The text as it stands in the environment.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for SearchPath {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.split(':').find(|dir| !dir.starts_with('/') || dir.contains('\0')) {
+            Some(dir) => {
+                Err(format!("found \"{}\", expected absolute directories separated by \":\"", excerpt(dir)))
+            }
+            None => Ok(Self(text)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use llm_os_core::json::Json;
+
+    fn read(text: &str) -> Result<Config, String> {
+        Json::parse(text.as_bytes()).unwrap().read::<Config>().map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn nothing_configured_is_the_default() {
+        let config = read("{}").unwrap();
+        assert_eq!(config.env_allow.len(), 7);
+        assert_eq!(config.default_timeout_ms.get(), 30_000);
+    }
+
+    #[test]
+    fn names_that_redirect_a_program_cannot_be_allowed() {
+        let redirecting = "LD_PRELOAD LD_AUDIT GCONV_PATH BASH_ENV ENV PYTHONPATH PYTHONSTARTUP PERL5OPT RUBYOPT \
+             NODE_OPTIONS JAVA_TOOL_OPTIONS GIT_SSH_COMMAND GIT_PAGER PAGER EDITOR LESSOPEN LOCPATH NLSPATH \
+             MALLOC_CHECK_ GLIBC_TUNABLES PATH IFS SSH_AUTH_SOCK PROMPT_COMMAND";
+        for name in redirecting.split_whitespace() {
+            let error = read(&format!(r#"{{"env_allow":["{name}"]}}"#)).unwrap_err();
+            assert!(error.starts_with("$.env_allow[0]: ") && error.contains(name), "{error}");
+        }
+        for name in ["", "A=B", "1A", "A B", "BASH_FUNC_x%%", "A\\u0000B"] {
+            let error = read(&format!(r#"{{"env_allow":["{name}"]}}"#)).unwrap_err();
+            assert!(error.starts_with("$.env_allow[0]: "), "{error}");
+        }
+        assert_eq!(read(r#"{"env_allow":["MY_APP_MODE"]}"#).unwrap().env_allow[0].as_str(), "MY_APP_MODE");
+    }
+
+    #[test]
+    fn a_path_with_a_relative_directory_is_refused() {
+        for path in ["", ".", "/usr/bin:", ":/usr/bin", "/usr/bin:bin"] {
+            assert!(read(&format!(r#"{{"path":"{path}"}}"#)).unwrap_err().starts_with("$.path: "), "{path}");
+        }
+    }
+
+    #[test]
+    fn unknown_keys_and_impossible_times_are_refused() {
+        assert!(read(r#"{"shell":true}"#).unwrap_err().contains("shell"));
+        assert!(read(r#"{"max_timeout_ms":0}"#).unwrap_err().starts_with("$.max_timeout_ms: "));
+    }
+}

@@ -1,0 +1,272 @@
+//! Programs that run what their arguments or files say, so that allowing them would allow everything: they always ask.
+//!
+//! A list cannot be complete, and nothing relies on it: a program runs only where a policy names it or a human
+//! confirms it. The list keeps a policy from granting more than its author saw.
+
+/// A reason, and the names it is true of. A name also stands for its versions and variants: `python` for
+/// `python3.11`, `busybox` for `busybox.static`, `ld-linux` for `ld-linux-x86-64.so.2`.
+const ASKS: &[(&str, &[&str])] = &[
+    (
+        "it is a shell, which runs what its arguments and input say",
+        &[
+            "sh", "bash", "dash", "ash", "rbash", "ksh", "mksh", "pdksh", "yash", "zsh", "fish", "csh",
+            "tcsh", "rc", "es", "elvish", "nu", "xonsh", "pwsh", "posh",
+        ],
+    ),
+    (
+        "it is an interpreter, which runs what its arguments and input say",
+        &[
+            "python",
+            "pypy",
+            "perl",
+            "ruby",
+            "jruby",
+            "irb",
+            "node",
+            "nodejs",
+            "deno",
+            "bun",
+            "php",
+            "phpdbg",
+            "lua",
+            "luajit",
+            "texlua",
+            "tclsh",
+            "wish",
+            "expect",
+            "guile",
+            "racket",
+            "scheme",
+            "sbcl",
+            "clisp",
+            "emacs",
+            "ghci",
+            "runghc",
+            "ocaml",
+            "java",
+            "jshell",
+            "scala",
+            "groovy",
+            "mono",
+            "dotnet",
+            "R",
+            "Rscript",
+            "julia",
+            "octave",
+            "gnuplot",
+            "gjs",
+            "qjs",
+            "awk",
+            "gawk",
+            "mawk",
+            "nawk",
+            "original-awk",
+            "m4",
+            "bc",
+            "dc",
+            "make",
+            "gmake",
+            "ninja",
+            "gs",
+            "sqlite",
+            "psql",
+            "mysql",
+            "mariadb",
+        ],
+    ),
+    (
+        "it is a wrapper, which runs the program that its arguments name",
+        &[
+            "env",
+            "xargs",
+            "parallel",
+            "nice",
+            "ionice",
+            "chrt",
+            "taskset",
+            "timeout",
+            "time",
+            "nohup",
+            "setsid",
+            "stdbuf",
+            "unbuffer",
+            "watch",
+            "script",
+            "flock",
+            "chroot",
+            "fakeroot",
+            "unshare",
+            "nsenter",
+            "setarch",
+            "linux32",
+            "linux64",
+            "i386",
+            "x86_64",
+            "prlimit",
+            "setpriv",
+            "capsh",
+            "choom",
+            "catchsegv",
+            "strace",
+            "ltrace",
+            "gdb",
+            "gdbserver",
+            "lldb",
+            "perf",
+            "valgrind",
+            "rr",
+            "run-parts",
+            "start-stop-daemon",
+            "systemd-run",
+            "systemd-inhibit",
+            "dbus-run-session",
+            "dbus-launch",
+            "xvfb-run",
+            "entr",
+            "inotifywait",
+            "at",
+            "batch",
+            "crontab",
+            "bwrap",
+            "firejail",
+            "proot",
+            "numactl",
+            "hyperfine",
+            "cargo",
+            "npm",
+            "npx",
+            "pip",
+            "uv",
+            "go",
+            "tmux",
+            "screen",
+            "socat",
+            "nc",
+            "ncat",
+            "netcat",
+            "logsave",
+            "ssh-agent",
+            "dpkg-architecture",
+            "busctl",
+            "docker",
+            "podman",
+            "runc",
+            "crun",
+            "lxc",
+            "kubectl",
+        ],
+    ),
+    (
+        "it runs programs as another user or on another machine",
+        &[
+            "sudo",
+            "sudoedit",
+            "doas",
+            "su",
+            "runuser",
+            "pkexec",
+            "run0",
+            "sg",
+            "newgrp",
+            "machinectl",
+            "ssh",
+            "rsh",
+            "telnet",
+            "rsync",
+            "scp",
+            "sftp",
+        ],
+    ),
+    (
+        "it is the dynamic loader, which runs the program that its arguments name",
+        &["ld.so", "ld-linux", "ld-musl", "ld64.so"],
+    ),
+    (
+        "it is many programs in one, and runs the one that its arguments name",
+        &["busybox", "toybox", "sbase-box", "ubase-box", "coreutils", "sash"],
+    ),
+    (
+        "it is an editor or pager, which starts a shell when it is told to",
+        &[
+            "vi", "vim", "nvim", "view", "rview", "rvim", "vimdiff", "ex", "ed", "red", "nano", "pico",
+            "joe", "mcedit", "less", "more", "most", "pg", "man", "info", "lynx", "w3m", "mutt", "mail",
+        ],
+    ),
+];
+
+/// Why a program of this file name always asks, if so.
+pub(crate) fn asks(name: &str) -> Option<&'static str> {
+    let found = ASKS.iter().find(|(_, names)| names.iter().any(|known| is(known, name)));
+    found.map(|(why, _)| *why)
+}
+
+/// Whether `name` is `known` or a version or variant of it: what follows does not go on in letters.
+fn is(known: &str, name: &str) -> bool {
+    name.strip_prefix(known).is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphabetic() || c == '_'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interpreters_shells_and_wrappers_ask_in_every_version() {
+        for name in [
+            "sh",
+            "bash",
+            "dash",
+            "python3",
+            "python3.11",
+            "pypy3",
+            "perl5.36.0",
+            "perl5.36-x86_64-linux-gnu",
+            "ruby3.1",
+            "node",
+            "nodejs",
+            "lua5.4",
+            "tclsh8.6",
+            "mawk",
+            "env",
+            "xargs",
+            "nice",
+            "timeout",
+            "nohup",
+            "setsid",
+            "stdbuf",
+            "unshare",
+            "sudo",
+            "pkexec",
+            "ld-linux-x86-64.so.2",
+            "ld-linux.so.2",
+            "busybox",
+            "busybox.static",
+            "vim.basic",
+            "sqlite3",
+            "less",
+        ] {
+            assert!(asks(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn other_programs_do_not_ask_for_a_name_that_begins_alike() {
+        for name in [
+            "echo",
+            "cat",
+            "ls",
+            "sha256sum",
+            "shred",
+            "sum",
+            "git",
+            "find",
+            "sed",
+            "tar",
+            "grep",
+            "sort",
+            "vipw",
+            "ld",
+        ] {
+            assert_eq!(asks(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Runs one program to its end, its deadline, or the end of its plan, whichever comes first.
+
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use llm_os_core::{Fault, Text};
+use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::io::AsyncReadExt;
+use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe::Receiver;
+
+use crate::EXEC_FAILED;
+use crate::command::Command;
+use crate::spawn::{self, Isolation, Report, Stage, Tree, Usage};
+
+/// How long a killed tree may take to be gone before the answer leaves without it.
+const GRACE: Duration = Duration::from_millis(400);
+/// How much is read from a pipe at once.
+const CHUNK: usize = 64 * 1024;
+/// As much as a pipe can hold (`/proc/sys/fs/pipe-max-size`), in chunks: what may be left when a tree is dead.
+const LEFT: usize = 16;
+
+/// What came of a program.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) end: End,
+    pub(crate) stdout: Text,
+    pub(crate) stderr: Text,
+    pub(crate) usage: Usage,
+    pub(crate) duration: Duration,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// By itself, with this wait status.
+    Ended(i32),
+    /// Killed when its time was up.
+    TimedOut,
+    /// Killed because its plan was stopped.
+    Stopped,
+    /// Killed by somebody else, together with its init.
+    Lost,
+}
+
+/// Runs a program; once the future is dropped the whole tree is killed.
+pub(crate) async fn run(
+    command: &Command,
+    isolation: Isolation,
+    stop: impl Future<Output = ()>,
+) -> Result<Outcome, Fault> {
+    let started = Instant::now();
+    let failed =
+        |what: &str, e: io::Error| Fault::new(EXEC_FAILED, format!("nothing was started: {what}: {e}"));
+    let capture = || -> io::Result<_> {
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+        Ok((Capture::new(read, command.output_bytes)?, write))
+    };
+    let (mut stdout, stdout_end) = capture().map_err(|e| failed("no pipe could be made", e))?;
+    let (mut stderr, stderr_end) = capture().map_err(|e| failed("no pipe could be made", e))?;
+    let tree = command
+        .spawn([stdout_end.as_fd(), stderr_end.as_fd()], isolation)
+        .map_err(|e| failed("no process could be made", e))?;
+    drop((stdout_end, stderr_end));
+    let mut running = Running::new(tree).map_err(|e| failed("its process cannot be watched", e))?;
+
+    let mut end = {
+        let mut reading = pin!(async { tokio::join!(stdout.read_all(), stderr.read_all()) });
+        let (mut stop, mut timer) = (pin!(stop), pin!(tokio::time::sleep(command.timeout)));
+        let mut open = true;
+        loop {
+            tokio::select! {
+                biased;
+                () = running.dead() => break End::Lost,
+                () = &mut stop => break End::Stopped,
+                () = &mut timer => break End::TimedOut,
+                _ = &mut reading, if open => open = false,
+            }
+        }
+    };
+    if end != End::Lost {
+        running.kill();
+        if tokio::time::timeout(GRACE, running.dead()).await.is_err() {
+            tracing::error!(?end, "A killed process tree is still there; it is left to be reaped.");
+        }
+    }
+    let (report, usage) = running.settle().map_err(|e| failed("its end is not known", e))?;
+    stdout.read_rest();
+    stderr.read_rest();
+    match report {
+        Some(Report::Failed(stage, errno)) => {
+            return Err(not_started(stage, io::Error::from_raw_os_error(errno)));
+        }
+        Some(Report::Ended(status)) if end == End::Lost => end = End::Ended(status),
+        _ => {}
+    }
+    Ok(Outcome { end, stdout: stdout.text(), stderr: stderr.text(), usage, duration: started.elapsed() })
+}
+
+fn not_started(stage: Stage, e: io::Error) -> Fault {
+    let message = match (stage, e.raw_os_error()) {
+        (Stage::Exec, Some(libc::EACCES)) => {
+            "the program was not started: the host's user may not execute it".to_owned()
+        }
+        (Stage::Exec, Some(libc::ENOENT)) => {
+            "the program was not started: the dynamic loader that its file names does not exist".to_owned()
+        }
+        (Stage::Exec, _) => format!("the program was not started: {e}"),
+        (Stage::Place, _) => format!("the program was not started: its directory cannot be entered: {e}"),
+        (Stage::UserMap | Stage::SetUp | Stage::Clone, _) => {
+            format!("the program was not started: its process could not be set up: {e}")
+        }
+    };
+    Fault::new(EXEC_FAILED, message).log(format!("{stage:?}: {e}"))
+}
+
+/// A tree that runs: dropped, it is killed and reaped.
+struct Running(Option<Watched>);
+
+struct Watched {
+    pidfd: AsyncFd<OwnedFd>,
+    report: OwnedFd,
+}
+
+impl Running {
+    fn new(tree: Tree) -> io::Result<Self> {
+        let Tree { pidfd, report } = tree;
+        match spawn::watch(pidfd) {
+            Ok(pidfd) => Ok(Self(Some(Watched { pidfd, report }))),
+            Err((pidfd, e)) => {
+                end_in_background(pidfd);
+                Err(e)
+            }
+        }
+    }
+
+    /// Resolves once every process of the tree is gone.
+    async fn dead(&self) {
+        if let Some(watched) = &self.0 {
+            // Watching fails only where the runtime is shutting down, and then this future is dropped with it.
+            let _ = watched.pidfd.readable().await;
+        }
+    }
+
+    fn kill(&self) {
+        if let Some(watched) = &self.0 {
+            spawn::kill(watched.pidfd.get_ref());
+        }
+    }
+
+    /// Reaps a tree that is dead; leaves one that is not to the background.
+    fn settle(&mut self) -> io::Result<(Option<Report>, Usage)> {
+        let Some(Watched { pidfd, report }) = self.0.take() else { return Ok((None, Usage::default())) };
+        let tree = Tree { pidfd: pidfd.into_inner(), report };
+        let told = spawn::report(&tree)?;
+        match spawn::wait(&tree.pidfd, libc::WNOHANG) {
+            Ok(Some(usage)) => Ok((told, usage)),
+            Ok(None) => {
+                end_in_background(tree.pidfd);
+                Ok((told, Usage::default()))
+            }
+            // Where the host was started with SIGCHLD ignored, the kernel reaped it already.
+            Err(e) if e.raw_os_error() == Some(libc::ECHILD) => Ok((told, Usage::default())),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(Watched { pidfd, .. }) = self.0.take() {
+            end_in_background(pidfd.into_inner());
+        }
+    }
+}
+
+/// Kills a tree and reaps it without keeping anyone waiting; a thread, since the runtime may be gone.
+fn end_in_background(pidfd: OwnedFd) {
+    spawn::kill(&pidfd);
+    let reaper = std::thread::Builder::new().name("exec-reaper".to_owned());
+    if let Err(e) = reaper.spawn(move || spawn::wait(&pidfd, 0)) {
+        tracing::error!(error = %e, "A killed process tree is not reaped, since no thread could be started.");
+    }
+}
+
+/// The beginning of an output, and its length.
+struct Capture {
+    pipe: Receiver,
+    kept: Vec<u8>,
+    limit: usize,
+    seen: u64,
+}
+
+impl Capture {
+    fn new(pipe: OwnedFd, limit: usize) -> io::Result<Self> {
+        Ok(Self { pipe: Receiver::from_owned_fd(pipe)?, kept: Vec::new(), limit, seen: 0 })
+    }
+
+    /// Reads to the end: what is beyond the limit is counted and dropped, so that the program never waits for a reader.
+    async fn read_all(&mut self) {
+        let mut chunk = vec![0; CHUNK];
+        while let Ok(length @ 1..) = self.pipe.read(&mut chunk).await {
+            self.take(&chunk[..length]);
+        }
+    }
+
+    /// Reads what is there once the tree is dead. A descriptor that left the tree could be written to without end.
+    fn read_rest(&mut self) {
+        let mut chunk = vec![0; CHUNK];
+        for _ in 0..LEFT {
+            match rustix::io::read(self.pipe.as_fd(), &mut chunk) {
+                Ok(length @ 1..) => self.take(&chunk[..length]),
+                Ok(0) | Err(_) => break,
+            }
+        }
+    }
+
+    fn take(&mut self, chunk: &[u8]) {
+        self.seen += chunk.len() as u64;
+        self.kept.extend_from_slice(&chunk[..chunk.len().min(self.limit - self.kept.len())]);
+    }
+
+    fn text(self) -> Text {
+        Text::new(self.kept, self.seen)
+    }
+}

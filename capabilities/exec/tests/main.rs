@@ -1,0 +1,13 @@
+//! The exec capability through the real pipeline, with real programs.
+#![allow(clippy::disallowed_methods)]
+
+#[path = "main/environment.rs"]
+mod environment;
+#[path = "main/output.rs"]
+mod output;
+#[path = "main/program.rs"]
+mod program;
+#[path = "main/support.rs"]
+mod support;
+#[path = "main/tree.rs"]
+mod tree;

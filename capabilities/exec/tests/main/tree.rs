@@ -1,0 +1,138 @@
+//! The process tree of a program: where it lives, and that nothing survives it.
+
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::{Lifeline, alone, run_probe, stdout, world};
+
+/// A deadline that a loaded machine reaches only after the probe has begun.
+const SOON: u64 = 300;
+/// How long after its deadline everything must be dead.
+const DEAD: Duration = Duration::from_millis(500);
+
+/// P11.
+#[test]
+fn a_program_has_three_descriptors() {
+    let world = world();
+    let _more = [std::fs::File::open("/").unwrap(), std::fs::File::open("/dev/null").unwrap()];
+    // One that an exec would not close by itself.
+    let _leaking = rustix::io::dup(&_more[0]).unwrap();
+    assert_eq!(stdout(&run_probe(&world, &["fds"], json!({}))), "0\n1\n2\n");
+}
+
+#[test]
+fn a_program_is_the_second_process_of_a_namespace_of_its_own() {
+    let world = world();
+    let result = run_probe(&world, &["self"], json!({}));
+    let expected = "pid=2 ppid=1 own_session=1 no_new_privs=1 core=0 odd_signals=0 tty=0\n";
+    assert_eq!(stdout(&result), expected);
+}
+
+#[test]
+fn a_program_cannot_end_or_stop_its_init() {
+    assert_eq!(stdout(&run_probe(&world(), &["kill-init"], json!({}))), "still here\n");
+}
+
+/// P01, P02.
+#[test]
+fn a_program_that_ignores_every_signal_is_dead_at_its_deadline() {
+    let world = world();
+    let lifeline = Lifeline::new(&world, "alive");
+    let watch = lifeline.watch();
+    let started = Instant::now();
+    let result = run_probe(&world, &["stubborn", lifeline.path()], json!({"timeout_ms": SOON}));
+    assert_eq!(watch.join().unwrap(), b"r");
+    let took = started.elapsed();
+    assert!(took < Duration::from_millis(SOON) + DEAD, "{took:?}");
+    assert_eq!((&result["status"], &result["error"]["code"]), (&json!("failed"), &json!("exec_timed_out")));
+    assert_eq!(result["output"]["stdout"]["text"], "begun\n");
+    assert_eq!((result["output"].get("exit_code"), result["output"].get("signal")), (None, None));
+    world.matches_schema("exec.run", &result["output"]);
+}
+
+/// P03.
+#[test]
+fn a_daemon_that_left_its_session_dies_at_the_deadline() {
+    let world = world();
+    let lifeline = Lifeline::new(&world, "alive");
+    let watch = lifeline.watch();
+    let result = run_probe(&world, &["daemon-and-wait", lifeline.path()], json!({"timeout_ms": SOON}));
+    let answered = Instant::now();
+    assert_eq!(watch.join().unwrap(), b"r");
+    assert!(answered.elapsed() < DEAD);
+    assert_eq!(result["error"]["code"], "exec_timed_out", "{result:#}");
+}
+
+/// P03, where the program ends by itself: nothing it left behind goes on.
+#[test]
+fn a_daemon_dies_with_the_program_that_left_it_behind() {
+    let world = world();
+    for n in 0..20 {
+        let lifeline = Lifeline::new(&world, &format!("alive-{n}"));
+        let watch = lifeline.watch();
+        let result = run_probe(&world, &["daemon", lifeline.path()], json!({}));
+        assert_eq!(result["output"]["exit_code"], 0, "{result:#}");
+        assert_eq!(watch.join().unwrap(), b"r");
+    }
+}
+
+/// P08.
+#[test]
+fn a_program_that_stopped_itself_is_dead_at_its_deadline() {
+    let world = world();
+    let lifeline = Lifeline::new(&world, "alive");
+    let watch = lifeline.watch();
+    let result = run_probe(&world, &["stopped", lifeline.path()], json!({"timeout_ms": SOON}));
+    assert_eq!(watch.join().unwrap(), b"r");
+    assert_eq!(result["error"]["code"], "exec_timed_out", "{result:#}");
+}
+
+#[test]
+fn a_plan_that_is_cancelled_kills_what_runs_for_it() {
+    let world = world();
+    let lifeline = Lifeline::new(&world, "alive");
+    let (begun, when) = tokio::sync::oneshot::channel();
+    let path = lifeline.path().to_owned();
+    let watch = std::thread::spawn(move || {
+        let mut fifo = std::fs::File::open(path).unwrap();
+        fifo.read_exact(&mut [0]).unwrap();
+        begun.send(()).unwrap();
+        std::io::copy(&mut fifo, &mut std::io::sink()).unwrap();
+    });
+    let argv = ["/bin/dd", "if=/dev/zero", "bs=1", &format!("of={}", lifeline.path())];
+    let answer = world.send_and_cancel("exec.run", json!({ "argv": argv }), async { when.await.unwrap() });
+    watch.join().unwrap();
+    assert_eq!(answer["results"][0]["error"]["code"], "cancelled", "{answer:#}");
+    assert_eq!(answer["results"][0]["output"]["stdout"]["bytes"], 0, "{answer:#}");
+}
+
+/// Orphans are reaped while the program runs, and none is mistaken for the program.
+#[test]
+fn orphans_are_reaped() {
+    assert_eq!(stdout(&run_probe(&world(), &["orphans"], json!({}))), "done\n");
+}
+
+/// P10.
+#[test]
+fn a_host_that_is_killed_takes_its_programs_along() {
+    let world = world();
+    let lifeline = Lifeline::new(&world, "alive");
+    let mut host =
+        alone("tree::in_a_host_that_will_be_killed").env("LIFELINE", lifeline.path()).spawn().unwrap();
+    let mut fifo = std::fs::File::open(lifeline.path()).unwrap();
+    fifo.read_exact(&mut [0]).unwrap();
+    host.kill().unwrap();
+    host.wait().unwrap();
+    let killed = Instant::now();
+    assert_eq!(fifo.read(&mut [0]).unwrap(), 0, "the program is still there");
+    assert!(killed.elapsed() < Duration::from_secs(1));
+}
+
+#[test]
+#[ignore = "a part of a_host_that_is_killed_takes_its_programs_along, which kills it"]
+fn in_a_host_that_will_be_killed() {
+    let lifeline = std::env::var("LIFELINE").unwrap();
+    run_probe(&world(), &["stubborn", &lifeline], json!({}));
+}
