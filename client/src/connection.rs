@@ -27,8 +27,7 @@ pub(crate) struct Sockets {
 impl Sockets {
     /// Where plans go.
     pub(crate) fn plan(&self) -> Result<Host, Failure> {
-        let socket =
-            find(self.plan.as_deref(), "LLM_OSD_SOCKET", "plan/plan.sock", |name| std::env::var_os(name));
+        let socket = find(self.plan.as_deref(), "LLM_OSD_SOCKET", "plan/plan.sock", variable);
         let option = "--socket or LLM_OSD_SOCKET";
         socket.map(|socket| Host { socket, option }).ok_or_else(|| nowhere(option))
     }
@@ -36,11 +35,15 @@ impl Sockets {
     /// Where approvers decide.
     pub(crate) fn approval(&self) -> Result<Host, Failure> {
         let place = "approval/approval.sock";
-        let socket =
-            find(self.approval.as_deref(), "LLM_OSD_APPROVAL_SOCKET", place, |name| std::env::var_os(name));
+        let socket = find(self.approval.as_deref(), "LLM_OSD_APPROVAL_SOCKET", place, variable);
         let option = "--approval-socket or LLM_OSD_APPROVAL_SOCKET";
         socket.map(|socket| Host { socket, option }).ok_or_else(|| nowhere(option))
     }
+}
+
+/// A variable of the environment; a home directory is known without one.
+fn variable(name: &str) -> Option<OsString> {
+    if name == "HOME" { std::env::home_dir().map(PathBuf::into_os_string) } else { std::env::var_os(name) }
 }
 
 fn nowhere(option: &str) -> Failure {

@@ -1,0 +1,10 @@
+//! The program as its users run it, against a host that says what the test tells it to.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod approve;
+mod ask;
+mod compose;
+mod examples;
+mod peer;
+mod send;
+mod wait;
