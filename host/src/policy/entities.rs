@@ -1,0 +1,103 @@
+//! The one place that makes entities.
+//!
+//! Cedar takes a missing ancestor for "not in", silently. So each entity is given every ancestor it has, at once, and
+//! `rules` refuses policies that ask about the ancestors of anything but `principal`, `action` and `resource`: these
+//! three entities are then all that an evaluation can look at.
+
+use std::collections::HashSet;
+
+use cedar_policy::{Context, Entities, Entity as CedarEntity, EntityUid, Request, RestrictedExpression};
+use llm_os_core::effect::{Effect, Fact, Kind, Resource};
+use llm_os_core::path;
+use llm_os_core::policy::Principal;
+
+use super::Roots;
+use super::vocabulary::{Concrete, Vocabulary};
+
+/// A resource with its place among paths and roots.
+pub(crate) struct Entity {
+    kind: Kind,
+    id: String,
+    /// The directories above, nearest first.
+    pub(crate) above: Vec<String>,
+    /// Which groups of roots it is in.
+    roots: Vec<&'static str>,
+}
+
+impl Entity {
+    pub(crate) fn of(resource: &Resource, roots: &Roots) -> Self {
+        let Resource { kind, id } = resource;
+        let mut entity = Self { kind: *kind, id: id.clone(), above: Vec::new(), roots: Vec::new() };
+        match kind {
+            Kind::Path | Kind::Program => {
+                entity.above = path::ancestors(id);
+                let below = |group: &&str| roots.group(group).iter().any(|root| entity.is_in(root));
+                entity.roots = ["read", "write"].into_iter().filter(below).collect();
+            }
+            Kind::Window | Kind::Display | Kind::Device | Kind::Own(_) => {}
+        }
+        entity
+    }
+
+    /// Whether this is `path` or lies below it.
+    pub(crate) fn is_in(&self, path: &str) -> bool {
+        self.id == path || self.above.iter().any(|above| above == path)
+    }
+}
+
+/// The entities of one question.
+pub(crate) struct World {
+    principal: EntityUid,
+    action: EntityUid,
+    resource: EntityUid,
+    pub(crate) entities: Entities,
+}
+
+impl World {
+    pub(crate) fn new(
+        vocabulary: &Vocabulary,
+        concrete: &Concrete,
+        who: &Principal,
+        resource: &Entity,
+    ) -> Self {
+        let session = who.session.as_ref().map_or("", |session| session.as_str());
+        let user = vocabulary.entity("User", &who.uid.to_string());
+        let principal = vocabulary.entity("Session", &format!("{}/{session}", who.uid));
+        let action = concrete.uid.clone();
+        let mut parents: HashSet<_> =
+            resource.above.iter().map(|path| vocabulary.entity("Path", path)).collect();
+        parents.extend(resource.roots.iter().map(|group| vocabulary.entity("Roots", group)));
+        if resource.kind == Kind::Program {
+            parents.insert(vocabulary.entity("Path", &resource.id));
+        }
+        let resource = vocabulary.entity(resource.kind.as_str(), &resource.id);
+        let entities = [
+            CedarEntity::new_no_attrs(principal.clone(), HashSet::from([user])),
+            CedarEntity::new_no_attrs(action.clone(), HashSet::from(concrete.groups.clone())),
+            CedarEntity::new_no_attrs(resource.clone(), parents),
+        ];
+        let entities = Entities::from_entities(entities, None).expect("three entities of three types");
+        Self { principal, action, resource, entities }
+    }
+
+    /// The question itself; its facts were held against the schema by [`Vocabulary::declared`].
+    pub(crate) fn request(&self, effect: &Effect, confirmed: bool) -> Result<Request, String> {
+        let facts = effect.facts.iter().map(|(name, fact)| ((*name).to_owned(), expression(fact)));
+        let confirmed = ("confirmed".to_owned(), RestrictedExpression::new_bool(confirmed));
+        let context = Context::from_pairs(facts.chain([confirmed])).map_err(|e| e.to_string())?;
+        let Self { principal, action, resource, .. } = self;
+        Request::new(principal.clone(), action.clone(), resource.clone(), context, None)
+            .map_err(|e| e.to_string())
+    }
+}
+
+fn expression(fact: &Fact) -> RestrictedExpression {
+    match fact {
+        Fact::Bool(value) => RestrictedExpression::new_bool(*value),
+        Fact::Long(value) => RestrictedExpression::new_long(*value),
+        Fact::Text(text) => RestrictedExpression::new_string(text.clone()),
+        Fact::Set(texts) => RestrictedExpression::new_set(
+            texts.iter().map(|text| RestrictedExpression::new_string(text.clone())),
+        ),
+    }
+}
