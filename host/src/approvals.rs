@@ -32,6 +32,7 @@ const DECISION_LIFE: Duration = TOKEN_LIFE;
 pub(crate) struct Desk {
     pending_life: Duration,
     max_pending: usize,
+    clock: fn() -> Duration,
     state: Mutex<State>,
     decided: Notify,
 }
@@ -80,14 +81,14 @@ pub(crate) enum Answer {
 
 impl Desk {
     pub(crate) fn new(pending_life: Duration, max_pending: usize) -> Self {
-        Self { pending_life, max_pending, state: Mutex::default(), decided: Notify::new() }
+        Self { pending_life, max_pending, clock: boot_time, state: Mutex::default(), decided: Notify::new() }
     }
 
     /// The plans that wait, oldest first.
     pub(crate) fn pending(&self) -> Vec<Held> {
         let mut state = self.state();
-        state.prune(self.pending_life);
-        let mut held: Vec<_> = state.plans.iter().filter_map(|(id, waiting)| self.shown(id, waiting)).collect();
+        let mut held: Vec<_> =
+            state.plans.iter().filter_map(|(id, waiting)| self.shown(id, waiting)).collect();
         held.sort_by(|a, b| b.age.cmp(&a.age).then_with(|| a.id.cmp(&b.id)));
         held
     }
@@ -95,12 +96,11 @@ impl Desk {
     /// One plan that waits.
     pub(crate) fn find(&self, id: &str) -> Result<Held, Fault> {
         let mut state = self.state();
-        state.prune(self.pending_life);
         state.plans.get(id).and_then(|waiting| self.shown(id, waiting)).ok_or_else(|| not_pending(id))
     }
 
     fn shown(&self, id: &str, waiting: &Waiting) -> Option<Held> {
-        let age = boot_time().saturating_sub(waiting.since);
+        let age = (self.clock)().saturating_sub(waiting.since);
         let plan = matches!(waiting.state, Wait::Pending).then(|| waiting.plan.clone())?;
         Some(Held { id: id.to_owned(), plan, age, expires_in: self.pending_life.saturating_sub(age) })
     }
@@ -109,9 +109,12 @@ impl Desk {
     pub(crate) fn approve(&self, id: &str, approver: u32, time: SystemTime) -> Result<Secret, Fault> {
         let token = Secret::new(URL_SAFE_NO_PAD.encode(random::<32>()?));
         let mut state = self.state();
-        state.prune(self.pending_life);
-        let at = boot_time();
-        let waiting = state.plans.get_mut(id).filter(|w| matches!(w.state, Wait::Pending)).ok_or_else(|| not_pending(id))?;
+        let at = (self.clock)();
+        let waiting = state
+            .plans
+            .get_mut(id)
+            .filter(|w| matches!(w.state, Wait::Pending))
+            .ok_or_else(|| not_pending(id))?;
         waiting.state = Wait::Approved { token: token.clone(), at };
         let plan = waiting.plan.clone();
         let time = humantime::format_rfc3339_micros(time).to_string();
@@ -125,9 +128,12 @@ impl Desk {
     /// Refuses a plan that waits.
     pub(crate) fn deny(&self, id: &str) -> Result<(), Fault> {
         let mut state = self.state();
-        state.prune(self.pending_life);
-        let waiting = state.plans.get_mut(id).filter(|w| matches!(w.state, Wait::Pending)).ok_or_else(|| not_pending(id))?;
-        waiting.state = Wait::Denied { at: boot_time() };
+        let waiting = state
+            .plans
+            .get_mut(id)
+            .filter(|w| matches!(w.state, Wait::Pending))
+            .ok_or_else(|| not_pending(id))?;
+        waiting.state = Wait::Denied { at: (self.clock)() };
         drop(state);
         self.decided.notify_waiters();
         Ok(())
@@ -157,7 +163,6 @@ impl Desk {
 
     fn look(&self, id: &str, wait_secret: &Secret) -> Answer {
         let mut state = self.state();
-        state.prune(self.pending_life);
         let Some(waiting) = state.plans.get(id) else { return Answer::Expired };
         // A wrong secret learns no more than that there is nothing for it.
         if !bool::from(waiting.wait_secret.as_bytes().ct_eq(wait_secret.expose().as_bytes())) {
@@ -170,14 +175,16 @@ impl Desk {
         }
     }
 
+    /// The state without what expired.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.prune((self.clock)(), self.pending_life);
+        state
     }
 }
 
 impl State {
-    fn prune(&mut self, pending_life: Duration) {
-        let now = boot_time();
+    fn prune(&mut self, now: Duration, pending_life: Duration) {
         let young = |since: Duration, life: Duration| now.saturating_sub(since) < life;
         self.plans.retain(|_, waiting| match waiting.state {
             Wait::Pending => young(waiting.since, pending_life),
@@ -190,16 +197,19 @@ impl State {
 
 impl pipeline::Approvals for Desk {
     fn hold(&self, plan: HeldPlan) -> Result<Pending, Fault> {
-        let pending = Pending { id: format!("p-{}", hex(&random::<8>()?)), wait_secret: hex(&random::<16>()?) };
+        let pending =
+            Pending { id: format!("p-{}", hex(&random::<8>()?)), wait_secret: hex(&random::<16>()?) };
         let mut state = self.state();
-        state.prune(self.pending_life);
-        let same_user = |w: &&Waiting| matches!(w.state, Wait::Pending) && w.plan.principal.uid == plan.principal.uid;
+        let same_user =
+            |w: &&Waiting| matches!(w.state, Wait::Pending) && w.plan.principal.uid == plan.principal.uid;
         if state.plans.values().filter(same_user).count() >= self.max_pending {
-            let message = format!("{} plans of this user wait already; let them be decided first", self.max_pending);
+            let message =
+                format!("{} plans of this user wait already; let them be decided first", self.max_pending);
             return Err(Fault::new(Code::BUSY, message));
         }
         let wait_secret = pending.wait_secret.clone();
-        let waiting = Waiting { plan: Arc::new(plan), wait_secret, since: boot_time(), state: Wait::Pending };
+        let waiting =
+            Waiting { plan: Arc::new(plan), wait_secret, since: (self.clock)(), state: Wait::Pending };
         state.plans.insert(pending.id.clone(), waiting);
         Ok(pending)
     }
@@ -207,15 +217,15 @@ impl pipeline::Approvals for Desk {
     fn redeem(&self, token: &Secret, claim: Claim<'_>) -> Result<Approved, Fault> {
         let uid = claim.principal.uid;
         let mut state = self.state();
-        state.prune(Duration::MAX);
         if state.misses.get(&uid).is_some_and(|(count, _)| *count >= MISSES) {
             let message = "too many wrong tokens from this user; wait a minute, then ask for a new approval";
             return Err(Fault::new(Code::CONFIRMATION_INVALID, message));
         }
         let Some(minted) = state.tokens.remove(&digest(token)) else {
             let misses = state.misses.entry(uid).or_default();
-            *misses = (misses.0 + 1, boot_time());
-            let message = "the token is unknown, used or expired; send the plan without it and have it approved";
+            *misses = (misses.0 + 1, (self.clock)());
+            let message =
+                "the token is unknown, used or expired; send the plan without it and have it approved";
             return Err(Fault::new(Code::CONFIRMATION_INVALID, message));
         };
         state.plans.remove(&minted.approved.pending_id);
@@ -226,7 +236,8 @@ impl pipeline::Approvals for Desk {
         }
         let judged: Vec<&Effects> = minted.plan.actions.iter().map(|action| &action.effects).collect();
         if !judged.into_iter().eq(claim.effects) {
-            let message = "what the plan resolves to changed since the approval; the token is burnt, ask anew";
+            let message =
+                "what the plan resolves to changed since the approval; the token is burnt, ask anew";
             return Err(Fault::new(Code::CONFIRMATION_STALE, message).detail("burnt", true));
         }
         Ok(minted.approved)
@@ -238,7 +249,8 @@ fn same_caller(minted: &Principal, shown: &Principal) -> bool {
 }
 
 fn not_pending(id: &str) -> Fault {
-    let message = format!("no plan \"{}\" waits; llmsh pending lists those that do", llm_os_core::error::excerpt(id));
+    let message =
+        format!("no plan \"{}\" waits; llmsh pending lists those that do", llm_os_core::error::excerpt(id));
     Fault::invalid("$.actions[0].params.pending_id", message)
 }
 
@@ -272,7 +284,12 @@ mod tests {
 
     fn held(desk: &Desk, uid: u32, canonical: &str) -> Pending {
         let request_id = Id::new("r").unwrap();
-        let plan = HeldPlan { principal: caller(uid), request_id, canonical: canonical.to_owned(), actions: Vec::new() };
+        let plan = HeldPlan {
+            principal: caller(uid),
+            request_id,
+            canonical: canonical.to_owned(),
+            actions: Vec::new(),
+        };
         desk.hold(plan).unwrap()
     }
 
@@ -323,9 +340,33 @@ mod tests {
             held(&desk, 1, "a");
         }
         let request_id = Id::new("r").unwrap();
-        let plan = HeldPlan { principal: caller(1), request_id, canonical: String::new(), actions: Vec::new() };
+        let plan =
+            HeldPlan { principal: caller(1), request_id, canonical: String::new(), actions: Vec::new() };
         assert_eq!(desk.hold(plan).unwrap_err().code, Code::BUSY);
         held(&desk, 2, "a");
+    }
+
+    #[test]
+    fn a_token_expires_120_s_after_the_approval() {
+        thread_local!(static NOW: std::cell::Cell<u64> = const { std::cell::Cell::new(1_000) });
+        let desk = Desk { clock: || Duration::from_secs(NOW.get()), ..desk() };
+        let in_time = desk.approve(&held(&desk, 1, "a").id, 0, SystemTime::UNIX_EPOCH).unwrap();
+        let too_late = desk.approve(&held(&desk, 1, "a").id, 0, SystemTime::UNIX_EPOCH).unwrap();
+        NOW.set(1_000 + 119);
+        assert!(redeem(&desk, &in_time, 1, "a").is_ok());
+        NOW.set(1_000 + 120);
+        assert_eq!(redeem(&desk, &too_late, 1, "a"), Err("confirmation_invalid"));
+    }
+
+    #[test]
+    fn a_plan_that_nobody_decides_expires() {
+        thread_local!(static NOW: std::cell::Cell<u64> = const { std::cell::Cell::new(1_000) });
+        let desk = Desk { clock: || Duration::from_secs(NOW.get()), ..desk() };
+        let pending = held(&desk, 1, "a");
+        assert_eq!(desk.pending().len(), 1);
+        NOW.set(1_060);
+        assert!(desk.pending().is_empty());
+        assert!(desk.approve(&pending.id, 0, SystemTime::UNIX_EPOCH).is_err());
     }
 
     #[test]
