@@ -19,7 +19,6 @@ pub(crate) struct Answer {
 pub(crate) struct ActionResult {
     pub(crate) output: Option<Box<RawValue>>,
     error: Option<ErrorBody>,
-    decision: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -52,20 +51,9 @@ impl Answer {
         self.error.as_ref()?.details.pending_id.as_deref()
     }
 
-    /// The exit code. A plan that was only planned ends as it would have if it had been sent to run.
+    /// The exit code. A plan that was only planned is ok whatever was decided: the question was answered.
     pub(crate) fn exit(&self) -> Exit {
-        if let Some(error) = self.failed() {
-            return Exit::for_code(&error.code);
-        }
-        let decided =
-            |decision: &str| self.results.iter().any(|result| result.decision.as_deref() == Some(decision));
-        if decided("deny") {
-            Exit::Refused
-        } else if decided("confirm") {
-            Exit::ConfirmationNeeded
-        } else {
-            Exit::Ok
-        }
+        self.failed().map_or(Exit::Ok, |error| Exit::for_code(&error.code))
     }
 
     /// What a human should read about an answer that is not ok, with the next step.

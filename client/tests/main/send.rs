@@ -75,10 +75,11 @@ fn a_plan_on_many_lines_is_one_frame() {
 
 #[test]
 fn a_dry_run_never_sends_a_plan_to_run() {
-    for (decision, code) in [("allow", 0), ("confirm", 4), ("deny", 3)] {
+    for decision in ["allow", "confirm", "deny"] {
         let results = json!([{"action": "exec.run", "status": "planned", "decision": decision}]);
         let peer = Peer::always(answer(&results, &Value::Null));
-        assert_eq!(peer.llmsh_with(&["send", "--dry-run", "-"], PLAN).code, code, "{decision}");
+        let ran = peer.llmsh_with(&["send", "--dry-run", "-"], PLAN);
+        assert_eq!(ran.code, 0, "the question was answered: {ran:?}");
         assert_eq!(peer.frames()[0]["mode"], "plan_only");
     }
     let peer = Peer::always(ok());
