@@ -120,7 +120,7 @@ impl Policy {
             let why = format!("the root {root} lies inside the host's own state; choose another directory");
             return Err(PolicyError::Setup(why));
         }
-        let by_action = vocabulary.concretes().map(|concrete| Relevant::of(concrete, &rules)).collect();
+        let by_action = vocabulary.concretes.iter().map(|concrete| Relevant::of(concrete, &rules)).collect();
         let authorizer = Authorizer::new();
         canary::check(&vocabulary, &roots).map_err(PolicyError::Canary)?;
         Ok(Self { vocabulary, rules, by_action, roots, protected, authorizer, sha256: text.sha256, notes })
@@ -153,7 +153,7 @@ impl Policy {
         for concrete in self.vocabulary.of_action(action) {
             let relevant = &self.by_action[concrete.index];
             let mut rules = relevant.rules.iter().map(|index| &self.rules[*index]);
-            let decision = if rules.clone().all(|rule| rule.is_uniform()) {
+            let decision = if rules.clone().all(Rule::is_uniform) {
                 let sample = concrete.sample(concrete.kinds[0]);
                 self.decide(
                     concrete,

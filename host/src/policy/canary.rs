@@ -28,7 +28,7 @@ pub(crate) fn check(vocabulary: &Vocabulary, roots: &Roots) -> Result<(), String
         questions.add(forbid.map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
     }
     let authorizer = Authorizer::new();
-    for concrete in vocabulary.concretes() {
+    for concrete in &vocabulary.concretes {
         for kind in &concrete.kinds {
             for place in places(*kind, roots) {
                 ask(vocabulary, roots, &authorizer, &questions, concrete, &place)?;
@@ -52,7 +52,7 @@ fn scopes(vocabulary: &Vocabulary) -> Vec<String> {
         "principal, action, resource in Roots::\"write\"".to_owned(),
     ];
     scopes.extend(Verb::ALL.map(|verb| format!("principal, action in Action::\"{verb}\", resource")));
-    for concrete in vocabulary.concretes() {
+    for concrete in &vocabulary.concretes {
         scopes.push(format!("principal, action == {}, resource", concrete.uid));
         scopes.push(format!("principal, action in {}, resource", concrete.groups[0]));
     }
@@ -119,8 +119,8 @@ fn ask(
         || response.decision() != Decision::Deny
         || bitten != expected
     {
-        let missed: Vec<_> = expected.symmetric_difference(&bitten).collect();
-        return Err(format!("{} on {}: answered wrongly about {missed:?}", concrete.uid, place.id));
+        let missed: Vec<&str> = expected.symmetric_difference(&bitten).map(String::as_str).collect();
+        return Err(format!("{} on {}: answered wrongly about {}", concrete.uid, place.id, missed.join("; ")));
     }
     Ok(())
 }

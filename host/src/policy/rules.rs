@@ -206,7 +206,7 @@ fn applies(policy: &Policy, vocabulary: &Vocabulary) -> bool {
         _ => false,
     };
     let action = policy.action_constraint();
-    let mut concretes = vocabulary.concretes().filter(|concrete| is_about(&action, concrete));
+    let mut concretes = vocabulary.concretes.iter().filter(|concrete| is_about(&action, concrete));
     is_never || concretes.any(|concrete| concrete.kinds.iter().any(|kind| on(*kind)))
 }
 

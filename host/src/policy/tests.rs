@@ -1,5 +1,9 @@
 //! The policy as a whole, with two small capabilities that state what `fs` and `exec` state.
 
+mod presets;
+mod protected;
+mod subtrees;
+
 use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -411,13 +415,16 @@ fn the_schema_has_every_verb_and_every_fact() {
 
 #[test]
 fn the_self_test_notices_a_missing_and_a_superfluous_ancestor() {
-    let vocabulary = Vocabulary::of(&registry()).unwrap();
-    canary::check(&vocabulary, &Roots::new(&roots())).unwrap();
-    canary::check(&vocabulary, &Roots::default()).unwrap();
-    let mut one_sided = Roots::new(&roots());
-    one_sided.read.clear();
-    // The write group is then not among the readable ones, which the expectation is worked out from too: still sound.
-    canary::check(&vocabulary, &one_sided).unwrap();
+    let vocabulary = || Vocabulary::of(&registry()).unwrap();
+    for roots in [Roots::new(&roots()), Roots::default()] {
+        canary::check(&vocabulary(), &roots).unwrap();
+    }
+    let mut broken = vocabulary();
+    let [action, verb] = broken.concretes[0].groups.clone();
+    broken.concretes[0].groups = [action.clone(), action.clone()];
+    assert!(canary::check(&broken, &Roots::default()).unwrap_err().contains(&verb.to_string()));
+    broken.concretes[0].groups = [action, r#"Action::"change""#.parse().unwrap()];
+    assert!(canary::check(&broken, &Roots::default()).unwrap_err().contains("change"));
 }
 
 #[test]
@@ -427,7 +434,7 @@ fn the_policies_left_out_for_an_action_could_not_have_decided() {
         set: PolicySet::from_policies(policy.rules.iter().map(|rule| rule.policy.clone())).unwrap(),
         rules: (0..policy.rules.len()).collect(),
     };
-    for concrete in policy.vocabulary.concretes() {
+    for concrete in &policy.vocabulary.concretes {
         for (kind, id) in concrete.kinds.iter().flat_map(|kind| ["/w/x", "/bin/ls"].map(|id| (*kind, id))) {
             let mut effect = concrete.sample(kind);
             id.clone_into(&mut effect.resource.id);
@@ -452,219 +459,6 @@ fn the_outlook_is_definite_only_where_params_cannot_matter() {
     assert_eq!(outlook("fs.write"), Outlook::Confirm);
     assert_eq!(outlook("fs.remove"), Outlook::Deny);
     assert_eq!(outlook("exec.run"), Outlook::Depends);
-}
-
-mod protected {
-    use super::*;
-
-    fn guarded(dir: &Path) -> Policy {
-        let protected = Protected::new([dir.join("state")]).unwrap();
-        loaded("permit(principal, action, resource);", &[], protected).unwrap()
-    }
-
-    fn judged(policy: &Policy, name: &str, verb: Verb, path: &Path, links: i64) -> Decision {
-        let effect = effect(name, verb, path.to_str().unwrap()).fact("links", Fact::Long(links));
-        judge(policy, name, &effect).decision
-    }
-
-    #[test]
-    fn the_hosts_own_state_is_denied_to_every_verb_whatever_the_policy_says() {
-        let dir = tempfile::tempdir().unwrap();
-        let dir = dir.path().canonicalize().unwrap();
-        std::fs::create_dir(dir.join("state")).unwrap();
-        let policy = guarded(&dir);
-        let actions = [("fs.read", Verb::Observe), ("fs.write", Verb::Change), ("fs.remove", Verb::Destroy)];
-        for (name, verb) in actions {
-            assert_eq!(judged(&policy, name, verb, &dir.join("state"), 1), Decision::Deny, "{name}");
-            assert_eq!(judged(&policy, name, verb, &dir.join("state/audit/0"), 1), Decision::Deny, "{name}");
-            assert_eq!(judged(&policy, name, verb, &dir.join("statement"), 1), Decision::Allow, "{name}");
-        }
-        let run = effect("exec.run", Verb::Run, dir.join("state/tool").to_str().unwrap());
-        assert_eq!(judge(&policy, "exec.run", &run).decision, Decision::Deny);
-    }
-
-    #[test]
-    fn a_directory_that_holds_it_is_looked_at_but_not_replaced() {
-        let dir = tempfile::tempdir().unwrap();
-        let dir = dir.path().canonicalize().unwrap();
-        let policy = guarded(&dir);
-        assert_eq!(judged(&policy, "fs.read", Verb::Observe, &dir, 1), Decision::Allow);
-        assert_eq!(judged(&policy, "fs.write", Verb::Change, &dir, 1), Decision::Deny);
-        assert_eq!(judged(&policy, "fs.remove", Verb::Destroy, dir.parent().unwrap(), 1), Decision::Deny);
-    }
-
-    #[test]
-    fn another_name_of_one_of_the_hosts_files_is_denied() {
-        let dir = tempfile::tempdir().unwrap();
-        let dir = dir.path().canonicalize().unwrap();
-        std::fs::create_dir_all(dir.join("state/audit")).unwrap();
-        std::fs::write(dir.join("state/audit/0"), "log").unwrap();
-        let policy = guarded(&dir);
-        // Linked after the policy was loaded.
-        std::fs::hard_link(dir.join("state/audit/0"), dir.join("innocent")).unwrap();
-        std::fs::write(dir.join("other"), "x").unwrap();
-        std::fs::hard_link(dir.join("other"), dir.join("another")).unwrap();
-        assert_eq!(judged(&policy, "fs.read", Verb::Observe, &dir.join("innocent"), 2), Decision::Deny);
-        assert_eq!(judged(&policy, "fs.read", Verb::Observe, &dir.join("other"), 2), Decision::Allow);
-        let run = effect("exec.run", Verb::Run, dir.join("innocent").to_str().unwrap());
-        assert_eq!(judge(&policy, "exec.run", &run).decision, Decision::Deny);
-    }
-
-    #[test]
-    fn a_root_inside_the_hosts_state_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let dir = dir.path().canonicalize().unwrap();
-        let root = Root { path: dir.join("state/work"), mode: Mode::Write };
-        let protected = Protected::new([dir.join("state")]).unwrap();
-        let loaded = Policy::load(&Source::default(), &registry(), &[root], protected);
-        assert!(matches!(loaded, Err(PolicyError::Setup(why)) if why.contains("lies inside")));
-    }
-}
-
-mod subtrees {
-    use super::*;
-
-    fn covers(policy: &Policy, dir: &str) -> bool {
-        let effect = effect("fs.read", Verb::Observe, dir);
-        policy.covers_subtree(Query { principal: &ann(), action: &action("fs.read"), effect: &effect })
-    }
-
-    #[test]
-    fn one_ruling_covers_a_subtree_where_no_rule_looks_into_it() {
-        let policy = load(
-            r#"permit(principal, action in Action::"observe", resource in Roots::"read");
-               forbid(principal, action, resource in Path::"/elsewhere/secret");
-               forbid(principal, action in Action::"change", resource in Path::"/w/a/secret");
-               permit(principal, action, resource) when { context.confirmed };"#,
-        );
-        assert!(covers(&policy, "/w/a"));
-        assert!(covers(&policy, "/w"));
-        assert!(!covers(&policy, "/elsewhere"));
-        assert!(!covers(&policy, "/"), "roots begin below it");
-    }
-
-    #[test]
-    fn a_condition_on_resource_or_facts_means_every_entry_is_asked() {
-        for condition in [
-            "resource in Path::\"/w\"",
-            "context.persistent",
-            "resource == Path::\"/w/a\"",
-            "context has links",
-        ] {
-            let policy = load(&format!(
-                "permit(principal, action in Action::\"fs.read\", resource) when {{ {condition} }};"
-            ));
-            assert!(!covers(&policy, "/w/a"), "{condition}");
-        }
-    }
-
-    #[test]
-    fn the_hosts_state_below_a_directory_means_every_entry_is_asked() {
-        let protected = Protected::new([PathBuf::from("/w/a/state")]).unwrap();
-        let policy = loaded("permit(principal, action, resource);", &[], protected).unwrap();
-        assert!(!covers(&policy, "/w"));
-        assert!(covers(&policy, "/w/b"));
-    }
-
-    fn scope() -> impl Strategy<Value = String> {
-        let path =
-            prop::sample::select(vec!["/", "/w", "/w/a", "/w/a/b", "/w/a/c", "/r", "/r/inner", "/w/b"]);
-        prop_oneof![
-            Just("resource".to_owned()),
-            Just("resource is Path".to_owned()),
-            Just("resource in Roots::\"read\"".to_owned()),
-            Just("resource in Roots::\"write\"".to_owned()),
-            path.clone().prop_map(|path| format!("resource in Path::\"{path}\"")),
-            path.clone().prop_map(|path| format!("resource is Path in Path::\"{path}\"")),
-            path.prop_map(|path| format!("resource == Path::\"{path}\"")),
-        ]
-    }
-
-    fn rule() -> impl Strategy<Value = String> {
-        let effect = prop::sample::select(vec!["permit", "forbid"]);
-        let action = prop::sample::select(vec![
-            "action",
-            "action in Action::\"observe\"",
-            "action in Action::\"change\"",
-        ]);
-        let condition = prop::sample::select(vec![
-            "",
-            "when { context.confirmed }",
-            "unless { context.confirmed }",
-            "when { principal in User::\"1000\" }",
-            "when { resource in Path::\"/w/a/b\" }",
-            "when { context has persistent && context.persistent }",
-        ]);
-        (effect, action, scope(), condition).prop_map(|(effect, action, scope, condition)| {
-            format!("{effect}(principal, {action}, {scope}) {condition};")
-        })
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
-        #[test]
-        fn what_is_covered_is_ruled_the_same_entry_by_entry(
-            rules in prop::collection::vec(rule(), 1..5),
-            dir in prop::sample::select(vec!["/", "/w", "/w/a", "/r", "/r/inner", "/elsewhere"]),
-        ) {
-            // An impossible combination is refused at load, and of no interest here.
-            let Ok(policy) = try_load(&rules.join("\n")) else { return Ok(()) };
-            if covers(&policy, dir) {
-                let expected = judge(&policy, "fs.read", &effect("fs.read", Verb::Observe, dir));
-                for below in ["w", "w/a", "w/a/b/x", "a", "a/b", "a/b/x", "a/c", "inner", "inner/x", "b", "file"] {
-                    for persistent in [false, true] {
-                        let path = format!("{}/{below}", dir.trim_end_matches('/'));
-                        let entry = effect("fs.read", Verb::Observe, &path).fact("persistent", Fact::Bool(persistent));
-                        prop_assert_eq!(&judge(&policy, "fs.read", &entry), &expected, "{}", path);
-                    }
-                }
-            }
-        }
-    }
-}
-
-mod presets {
-    use super::*;
-
-    /// The cases without plans: those need the real capabilities, see the integration tests.
-    fn effects_only(tests: &str) -> String {
-        let mut tests: serde_json::Value = serde_json::from_str(tests).unwrap();
-        tests["tests"].as_array_mut().unwrap().retain(|case| case.get("plan").is_none());
-        tests.to_string()
-    }
-
-    #[test]
-    fn every_preset_decides_as_its_cases_say() {
-        for name in ["strict", "workspace", "virtual-desktop"] {
-            let tests = effects_only(source::preset_tests(name));
-            let report = test(&format!("preset:{name}").parse().unwrap(), &tests, registry()).unwrap();
-            assert_eq!(report.failed, Vec::<String>::new(), "{name}");
-            assert!(report.passed > 2, "{name}");
-        }
-    }
-
-    #[test]
-    fn a_case_that_expects_something_else_fails() {
-        let case = |expect: &str, extra: &str| {
-            let case = format!(
-                r#"{{"tests": [{{"name": "n", "action": "fs.read", "expect": "{expect}"{extra},
-                    "effects": [{{"verb": "observe", "kind": "Path", "id": "$ROOT/x"}}]}}]}}"#
-            );
-            test(&Source::default(), &case, registry()).unwrap().failed.len()
-        };
-        assert_eq!(case("allow", ""), 0);
-        assert_eq!(case("confirm", ""), 1);
-        assert_eq!(case("allow", r#", "policies": ["ask"]"#), 1);
-    }
-
-    #[test]
-    fn a_preset_that_is_loaded_without_any_capability_is_accepted() {
-        let none = Registry::of([]).unwrap();
-        for name in ["strict", "workspace", "virtual-desktop"] {
-            let source: Source = format!("preset:{name}").parse().unwrap();
-            Policy::load(&source, &none, &[], Protected::default()).unwrap_or_else(|e| panic!("{name}: {e}"));
-        }
-    }
 }
 
 #[test]

@@ -36,7 +36,8 @@ pub(crate) struct Vocabulary {
     /// The schema as Cedar text.
     pub(crate) text: String,
     pub(crate) types: HashMap<&'static str, EntityTypeName>,
-    concretes: Vec<Concrete>,
+    /// By index.
+    pub(crate) concretes: Vec<Concrete>,
     /// The concrete actions of an action, by its name.
     by_name: HashMap<String, Vec<usize>>,
 }
@@ -77,11 +78,6 @@ impl Vocabulary {
         let types = names.into_iter().chain(kinds.iter().map(|kind| kind.as_str()));
         let types = types.map(|name| (name, entity_type(name))).collect();
         Ok(Self { schema, text, types, concretes, by_name })
-    }
-
-    /// Every concrete action, in the order of its index.
-    pub(crate) fn concretes(&self) -> impl Iterator<Item = &Concrete> {
-        self.concretes.iter()
     }
 
     /// The concrete actions of one action.
