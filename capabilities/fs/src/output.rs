@@ -21,7 +21,7 @@ pub enum Output {
         /// The size of the whole file.
         size: u64,
         /// The offset to go on at, where more follows.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schemars(with = "u64")]
         next: Option<u64>,
     },
@@ -54,7 +54,7 @@ pub enum Output {
         /// How many the policy hides on this page, with all that is below them.
         left_out: u64,
         /// Give it as `next` to go on.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schemars(with = "String")]
         next: Option<String>,
     },
@@ -71,7 +71,7 @@ pub enum Output {
         /// How many files on this page were not searched to their end, since they are binary, too large or unreadable.
         skipped: u64,
         /// Give it as `next` to go on.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schemars(with = "String")]
         next: Option<String>,
     },
@@ -118,7 +118,7 @@ pub struct Listed {
     #[serde(rename = "type")]
     pub kind: EntryType,
     /// The size of a regular file, in bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u64")]
     pub bytes: Option<u64>,
 }
@@ -142,7 +142,7 @@ pub struct Stat {
     /// How many names it has.
     pub links: u32,
     /// Where a symlink leads, as it stands in the link.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub target: Option<Text>,
     /// What differs from one run to the next by nature.
@@ -168,11 +168,11 @@ pub struct Match {
     /// The file.
     pub path: String,
     /// The line, counted from 1, where `pattern` was given.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u64")]
     pub line: Option<u64>,
     /// The line's text without its end, cut after 512 bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Text")]
     pub text: Option<Text>,
 }
