@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 
 use llm_os_core::request::{Request, canonical};
 use llm_os_core::value::hex;
@@ -13,6 +13,8 @@ use sha2::{Digest, Sha256};
 use crate::peer::{PLAN, Peer, Ran, told};
 
 const TOKEN: &str = "dG9rZW4";
+/// Stands for the exit code of a program that was killed and has none.
+const KILLED: i32 = -1;
 
 /// A host with one held plan, changed by `spoil` after it was digested.
 fn host(spoil: fn(&mut Value)) -> Peer {
@@ -41,6 +43,10 @@ fn actions(peer: &Peer) -> Vec<String> {
 
 /// Runs `llmsh approve p-1` on a terminal: types `before` before it starts and `answer` when it asks.
 fn at_a_terminal(peer: &Peer, before: &[u8], answer: &[u8]) -> Ran {
+    when_asked(peer, before, |terminal, _| terminal.write_all(answer).unwrap())
+}
+
+fn when_asked(peer: &Peer, before: &[u8], answer: impl FnOnce(&mut File, &mut Child)) -> Ran {
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&terminal).unwrap();
     unlockpt(&terminal).unwrap();
@@ -53,19 +59,24 @@ fn at_a_terminal(peer: &Peer, before: &[u8], answer: &[u8]) -> Ran {
     let mut child = command.spawn().unwrap();
     drop(command);
     let mut screen = Vec::new();
-    let mut typed = false;
+    let mut answer = Some(answer);
     let mut chunk = [0; 4096];
     // Reading fails with EIO once nobody holds the other side.
     while let Ok(count @ 1..) = terminal.read(&mut chunk) {
         screen.extend_from_slice(&chunk[..count]);
-        if !typed && screen.ends_with(b"[y/N] ") {
-            terminal.write_all(answer).unwrap();
-            typed = true;
+        if screen.ends_with(b"[y/N] ")
+            && let Some(answer) = answer.take()
+        {
+            answer(&mut terminal, &mut child);
         }
     }
     let mut stdout = String::new();
     child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
-    Ran { code: child.wait().unwrap().code().unwrap(), stdout, stderr: String::from_utf8(screen).unwrap() }
+    Ran {
+        code: child.wait().unwrap().code().unwrap_or(KILLED),
+        stdout,
+        stderr: String::from_utf8(screen).unwrap(),
+    }
 }
 
 #[test]
@@ -95,6 +106,15 @@ fn anything_but_yes_approves_nothing() {
         assert_eq!(actions(&peer), ["host.pending"], "{answer:?}");
         assert!(ran.stderr.contains("llmsh deny p-1"), "{}", ran.stderr);
     }
+}
+
+#[test]
+fn an_approver_who_dies_at_the_question_approved_nothing() {
+    // C16
+    let peer = host(|_| {});
+    let ran = when_asked(&peer, b"y", |_, child| child.kill().unwrap());
+    assert_eq!((ran.code, ran.stdout.as_str()), (KILLED, ""));
+    assert_eq!(actions(&peer), ["host.pending"]);
 }
 
 #[test]
