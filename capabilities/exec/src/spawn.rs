@@ -15,6 +15,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::{self, null, null_mut};
 
@@ -331,6 +332,8 @@ unsafe fn set_up(plan: &Plan) -> Result<RawFd, Failed> {
         for signal in 1..=64 {
             libc::sigaction(signal, &raw const default, null_mut());
         }
+        // A host that is not dumpable may not write the maps of its copy either (proc(5), "Files and directories").
+        libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0);
         for (file, text) in plan.maps.iter().flatten() {
             let fd = done(Stage::UserMap, libc::open(file.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC))?;
             let bytes = text.as_bytes();
@@ -392,10 +395,10 @@ struct Start<'a> {
 
 unsafe fn start_program(plan: &Plan) -> Result<libc::pid_t, Failed> {
     #[repr(align(16))]
-    struct Stack([u8; 16 * 1024]);
+    struct Stack([MaybeUninit<u8>; 16 * 1024]);
     let Some(exec) = &plan.program else { return Err((Stage::Clone, libc::EINVAL)) };
     let mut start = Start { exec, failed: None };
-    let mut stack = Stack([0; 16 * 1024]);
+    let mut stack = Stack([MaybeUninit::uninit(); 16 * 1024]);
     // SAFETY: CLONE_VFORK suspends the init until the process executed or ended, so that the stack and `start` outlive
     // their use and nothing runs beside it; the stack grows down from its end, which is aligned to 16 bytes.
     let pid = unsafe {

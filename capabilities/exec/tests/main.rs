@@ -1,5 +1,5 @@
 //! The exec capability through the real pipeline, with real programs.
-#![allow(clippy::disallowed_methods)]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 #[path = "main/environment.rs"]
 mod environment;
