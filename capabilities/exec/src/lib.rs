@@ -7,7 +7,7 @@
 //!   namespace of its own. When it ends, or its time is up, everything it started is dead.
 //!
 //! ```text
-//! params (checks of values) -> walk, image, program (what runs) -> command (effects) -> run -> spawn (all unsafe code)
+//! params (checks of values) -> walk, image, program (what runs) -> command (effects) -> run -> spawn (all unsafe code, `spawn/init.rs` with it)
 //! ```
 
 mod command;
