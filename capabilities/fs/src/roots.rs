@@ -143,12 +143,12 @@ impl Roots {
     }
 
     /// Reopens a regular file for use, and makes sure that it is what was judged.
-    pub(crate) fn reopen(&self, judged: &Handle, flags: OFlags) -> Result<OwnedFd, Fault> {
+    pub(crate) fn reopen(&self, judged: &Handle, flags: OFlags) -> Result<(OwnedFd, Meta), Fault> {
         let refused = if flags.contains(OFlags::WRONLY) { write_failed } else { read_failed };
         let fd = self.descriptors.reopen(judged.fd(), flags).map_err(|e| refused("open", &judged.path, e))?;
         let meta = Meta::of(&fd).map_err(|e| refused("open", &judged.path, e))?;
         if meta.kind == FileKind::Regular && meta.same(&judged.meta) {
-            Ok(fd)
+            Ok((fd, meta))
         } else {
             Err(target_changed(&judged.path))
         }

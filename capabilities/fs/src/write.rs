@@ -142,9 +142,9 @@ pub(crate) fn regular(handle: &Handle) -> Result<&Handle, Fault> {
 
 /// Adds to the end of the judged file, and takes it off again where not all of it could be written. Gives the size before.
 fn append(roots: &Roots, judged: &Handle, content: &[u8]) -> Result<u64, Fault> {
-    let file = roots.reopen(judged, OFlags::WRONLY | OFlags::APPEND)?;
+    let (file, meta) = roots.reopen(judged, OFlags::WRONLY | OFlags::APPEND)?;
     let failed = |e| write_failed("append to", &judged.path, e);
-    let before = Meta::of(&file).map_err(failed)?.bytes;
+    let before = meta.bytes;
     match write_all(&file, content).and_then(|()| fs::fdatasync(&file)) {
         Ok(()) => Ok(before),
         Err(e) => {

@@ -173,9 +173,10 @@ fn f23_a_directory_that_is_swapped_while_it_is_removed_takes_nothing_outside_wit
     while_swapping(&swapper, |n| {
         let path = if n % 2 == 0 { "top" } else { "top/d" };
         let _ = scene.world.send("fs.remove", json!({"path": scene.at(path), "recursive": true}));
+        // Made elsewhere and renamed into place: a path through what is swapped could itself lead outside.
         let _ = fs::create_dir(scene.at("top"));
-        let _ = fs::create_dir(scene.at("top/d"));
-        let _ = fs::write(scene.at("top/d/secret"), "x");
+        scene.put("fresh/secret", "x");
+        let _ = fs::rename(scene.at("fresh"), scene.at("top/d"));
         if !fs::exists(scene.at("s")).unwrap_or(true) {
             let _ = symlink(&decoy, scene.at("s"));
         }
