@@ -213,3 +213,53 @@ fn push_line(out: &mut String, sign: char, line: &str) {
         out.push_str("\n\\ No newline at end of file\n");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Applies a unified diff the way patch(1) does, by its line numbers.
+    fn patched(old: &str, diff: &str) -> String {
+        let (old_lines, mut out, mut at) = (old.split_inclusive('\n').collect::<Vec<_>>(), String::new(), 0);
+        let mut last_sign = " ";
+        for line in diff.split_inclusive('\n').skip(2) {
+            if line.starts_with('\\') {
+                if last_sign != "-" {
+                    out.pop();
+                }
+            } else if let Some(header) = line.strip_prefix("@@ -") {
+                let range = header.split(' ').next().unwrap();
+                let (start, len) = range.split_once(',').unwrap_or((range, "1"));
+                let start: usize = start.parse().unwrap();
+                let start = if len == "0" { start } else { start - 1 };
+                old_lines[at..start].iter().for_each(|line| out.push_str(line));
+                at = start;
+            } else {
+                let (sign, text) = line.split_at(1);
+                last_sign = sign;
+                if sign != "+" {
+                    assert_eq!(old_lines[at].trim_end_matches('\n'), text.trim_end_matches('\n'));
+                    at += 1;
+                }
+                if sign != "-" {
+                    out.push_str(text);
+                }
+            }
+        }
+        old_lines[at..].iter().for_each(|line| out.push_str(line));
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn the_diff_of_an_edit_applied_to_the_old_text_gives_the_new_one(
+            text in "([ab]{0,3}\n){0,12}[ab]{0,2}", old in "[ab\n]{1,4}", new in "[ac\n]{0,4}",
+        ) {
+            let count = u32::try_from(text.matches(&old).count()).unwrap();
+            let places = places(&text, &old, count, b"/t").unwrap();
+            let diff = unified_diff(&text, &places, &new, "/t");
+            prop_assert_eq!(patched(&text, &diff), text.replace(&old, &new), "{}", diff);
+        }
+    }
+}

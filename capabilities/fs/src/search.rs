@@ -161,7 +161,7 @@ async fn search_below(
     let mut walk = Walk::new(dir, &judged.path, BATCH, covers(cx, std::slice::from_ref(&top)));
     let mut ignored = Ignored::new(!page.query.include_ignored);
     let may_read = |item: &Item| permits(cx, item.covered, &item.meta, || vec![effect_on(item)]);
-    ignored.entered(&walk, &judged.path, &may_read);
+    ignored.entered(&walk, &judged.path, may_read);
     let mut line = 0;
     if let Some(after) = &page.query.after {
         line = after.line;
@@ -175,7 +175,7 @@ async fn search_below(
             if !may_read(&item) || walk.enter(&item, item.covered).is_err() {
                 break;
             }
-            ignored.entered(&walk, &item.path, &may_read);
+            ignored.entered(&walk, &item.path, may_read);
         }
     }
     let mut pace = Pace::new(cx);
@@ -204,7 +204,7 @@ async fn search_below(
         } else if item.meta.is_directory() {
             let covered = item.covered || covers(cx, &[effect_on(&item)]);
             match walk.enter(&item, covered) {
-                Ok(()) => ignored.entered(&walk, &item.path, &may_read),
+                Ok(()) => ignored.entered(&walk, &item.path, may_read),
                 Err(_) => page.skipped += 1,
             }
         } else if let Some(dir) = walk.dir() {

@@ -203,7 +203,7 @@ fn f24_names_of_any_bytes_are_listed_escaped_and_lead_back_to_the_file() {
 fn what_the_user_of_the_host_may_not_read_is_read_failed() {
     let scene = Scene::new();
     let path = scene.put("t", "abc");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     if is_root() {
         println!("not run: root may read everything");
         return;

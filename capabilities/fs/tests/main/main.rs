@@ -1,5 +1,6 @@
 //! `fs` through the real pipeline, against real files. Cases of the attack list are named by their ids.
 #![allow(clippy::unwrap_used)]
+#![allow(clippy::disallowed_methods, reason = "mount and umount run as they are")]
 
 mod actions;
 mod change;
@@ -9,3 +10,4 @@ mod policy;
 mod races;
 mod search;
 mod support;
+mod swapped;
