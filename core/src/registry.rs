@@ -9,8 +9,9 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 
-use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
+use schemars::{JsonSchema, Schema};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -65,9 +66,37 @@ fn schemas<C: Capability>() -> Schemas {
             s.inline_subschemas = true;
             s.meta_schema = None;
         });
+        let settings = settings.with_transform(RecursiveTransform(without_null));
         settings.into_generator().into_root_schema_for::<T>().to_value()
     }
     Schemas { config: of::<C::Config>(), action: of::<C::Action>(), output: of::<C::Output>() }
+}
+
+/// An absent field is left out on the wire, never null: an `Option` has the schema of what is in it.
+fn without_null(schema: &mut Schema) {
+    let is_null =
+        |schema: &Value| schema["type"] == "null" && schema.as_object().is_some_and(|s| s.len() == 1);
+    let Some(schema) = schema.as_object_mut() else { return };
+    if let Some(Value::Array(types)) = schema.get_mut("type") {
+        types.retain(|ty| ty != "null");
+        if let [only] = types.as_slice() {
+            let only = only.clone();
+            schema.insert("type".to_owned(), only);
+        }
+    }
+    if let Some(Value::Array(alternatives)) = schema.get_mut("anyOf") {
+        alternatives.retain(|alternative| !is_null(alternative));
+        if let [Value::Object(only)] = alternatives.as_slice() {
+            let only = only.clone();
+            schema.remove("anyOf");
+            for (key, value) in only {
+                schema.entry(key).or_insert(value);
+            }
+        }
+    }
+    if schema.get("default") == Some(&Value::Null) {
+        schema.remove("default");
+    }
 }
 
 /// A capability without its types.

@@ -53,8 +53,15 @@ struct Waiting {
 
 enum Wait {
     Pending,
-    Approved { token: Secret, at: Duration },
-    Denied { at: Duration },
+    /// An approver decided, and the decision is being recorded.
+    Deciding,
+    Approved {
+        token: Secret,
+        at: Duration,
+    },
+    Denied {
+        at: Duration,
+    },
 }
 
 struct Minted {
@@ -86,7 +93,7 @@ impl Desk {
 
     /// The plans that wait, oldest first.
     pub(crate) fn pending(&self) -> Vec<Held> {
-        let mut state = self.state();
+        let state = self.state();
         let mut held: Vec<_> =
             state.plans.iter().filter_map(|(id, waiting)| self.shown(id, waiting)).collect();
         held.sort_by(|a, b| b.age.cmp(&a.age).then_with(|| a.id.cmp(&b.id)));
@@ -95,7 +102,7 @@ impl Desk {
 
     /// One plan that waits.
     pub(crate) fn find(&self, id: &str) -> Result<Held, Fault> {
-        let mut state = self.state();
+        let state = self.state();
         state.plans.get(id).and_then(|waiting| self.shown(id, waiting)).ok_or_else(|| not_pending(id))
     }
 
@@ -105,16 +112,28 @@ impl Desk {
         Some(Held { id: id.to_owned(), plan, age, expires_in: self.pending_life.saturating_sub(age) })
     }
 
-    /// Mints the token of a plan that waits. The approval is recorded before this is called.
+    /// Takes a plan that waits out of the hands of other approvers while a decision on it is recorded.
+    pub(crate) fn begin(&self, id: &str) -> Result<Held, Fault> {
+        let mut state = self.state();
+        let waiting = state.plans.get_mut(id).ok_or_else(|| not_pending(id))?;
+        let held = self.shown(id, waiting).ok_or_else(|| not_pending(id))?;
+        waiting.state = Wait::Deciding;
+        Ok(held)
+    }
+
+    /// Gives a plan back whose decision could not be recorded.
+    pub(crate) fn give_back(&self, id: &str) {
+        if let Some(waiting) = self.state().plans.get_mut(id) {
+            waiting.state = Wait::Pending;
+        }
+    }
+
+    /// Mints the token of a plan whose approval is recorded.
     pub(crate) fn approve(&self, id: &str, approver: u32, time: SystemTime) -> Result<Secret, Fault> {
         let token = Secret::new(URL_SAFE_NO_PAD.encode(random::<32>()?));
-        let mut state = self.state();
         let at = (self.clock)();
-        let waiting = state
-            .plans
-            .get_mut(id)
-            .filter(|w| matches!(w.state, Wait::Pending))
-            .ok_or_else(|| not_pending(id))?;
+        let mut state = self.state();
+        let waiting = state.deciding(id)?;
         waiting.state = Wait::Approved { token: token.clone(), at };
         let plan = waiting.plan.clone();
         let time = humantime::format_rfc3339_micros(time).to_string();
@@ -125,16 +144,10 @@ impl Desk {
         Ok(token)
     }
 
-    /// Refuses a plan that waits.
+    /// Refuses a plan whose denial is recorded.
     pub(crate) fn deny(&self, id: &str) -> Result<(), Fault> {
-        let mut state = self.state();
-        let waiting = state
-            .plans
-            .get_mut(id)
-            .filter(|w| matches!(w.state, Wait::Pending))
-            .ok_or_else(|| not_pending(id))?;
-        waiting.state = Wait::Denied { at: (self.clock)() };
-        drop(state);
+        let at = (self.clock)();
+        self.state().deciding(id)?.state = Wait::Denied { at };
         self.decided.notify_waiters();
         Ok(())
     }
@@ -162,14 +175,14 @@ impl Desk {
     }
 
     fn look(&self, id: &str, wait_secret: &Secret) -> Answer {
-        let mut state = self.state();
+        let state = self.state();
         let Some(waiting) = state.plans.get(id) else { return Answer::Expired };
         // A wrong secret learns no more than that there is nothing for it.
         if !bool::from(waiting.wait_secret.as_bytes().ct_eq(wait_secret.expose().as_bytes())) {
             return Answer::Expired;
         }
         match &waiting.state {
-            Wait::Pending => Answer::Pending,
+            Wait::Pending | Wait::Deciding => Answer::Pending,
             Wait::Approved { token, .. } => Answer::Approved(token.clone()),
             Wait::Denied { .. } => Answer::Denied,
         }
@@ -184,10 +197,16 @@ impl Desk {
 }
 
 impl State {
+    fn deciding(&mut self, id: &str) -> Result<&mut Waiting, Fault> {
+        let waiting = self.plans.get_mut(id).filter(|waiting| matches!(waiting.state, Wait::Deciding));
+        waiting.ok_or_else(|| not_pending(id))
+    }
+
     fn prune(&mut self, now: Duration, pending_life: Duration) {
         let young = |since: Duration, life: Duration| now.saturating_sub(since) < life;
         self.plans.retain(|_, waiting| match waiting.state {
             Wait::Pending => young(waiting.since, pending_life),
+            Wait::Deciding => true,
             Wait::Approved { at, .. } | Wait::Denied { at } => young(at, DECISION_LIFE),
         });
         self.tokens.retain(|_, minted| young(minted.at, TOKEN_LIFE));
@@ -293,6 +312,11 @@ mod tests {
         desk.hold(plan).unwrap()
     }
 
+    fn approved(desk: &Desk, pending: &Pending) -> Secret {
+        desk.begin(&pending.id).unwrap();
+        desk.approve(&pending.id, 0, SystemTime::UNIX_EPOCH).unwrap()
+    }
+
     fn redeem(desk: &Desk, token: &Secret, uid: u32, canonical: &str) -> Result<Approved, &'static str> {
         let claim = Claim { principal: &caller(uid), canonical, effects: &[] };
         desk.redeem(token, claim).map_err(|fault| fault.code.as_str())
@@ -305,7 +329,7 @@ mod tests {
     #[test]
     fn a_token_works_once_for_its_plan_and_caller() {
         let desk = desk();
-        let token = desk.approve(&held(&desk, 1, "a").id, 0, SystemTime::UNIX_EPOCH).unwrap();
+        let token = approved(&desk, &held(&desk, 1, "a"));
         assert!(redeem(&desk, &token, 1, "a").is_ok());
         assert_eq!(redeem(&desk, &token, 1, "a"), Err("confirmation_invalid"));
     }
@@ -314,7 +338,7 @@ mod tests {
     fn a_token_is_burnt_by_another_plan_and_by_another_user() {
         for (uid, plan) in [(1, "b"), (2, "a")] {
             let desk = desk();
-            let token = desk.approve(&held(&desk, 1, "a").id, 0, SystemTime::UNIX_EPOCH).unwrap();
+            let token = approved(&desk, &held(&desk, 1, "a"));
             assert_eq!(redeem(&desk, &token, uid, plan), Err("confirmation_invalid"));
             assert_eq!(redeem(&desk, &token, 1, "a"), Err("confirmation_invalid"));
         }
@@ -323,13 +347,13 @@ mod tests {
     #[test]
     fn guesses_are_refused_and_soon_locked_out() {
         let desk = desk();
-        let token = desk.approve(&held(&desk, 1, "a").id, 0, SystemTime::UNIX_EPOCH).unwrap();
+        let token = approved(&desk, &held(&desk, 1, "a"));
         let padded = format!(" {} ", token.expose());
         for guess in ["", "i-understand", &padded, "a", "b", "c", "d", "e", "f", "g"] {
             assert_eq!(redeem(&desk, &Secret::new(guess), 1, "a"), Err("confirmation_invalid"), "{guess}");
         }
         assert_eq!(redeem(&desk, &token, 1, "a"), Err("confirmation_invalid"), "locked out");
-        let other = desk.approve(&held(&desk, 2, "a").id, 0, SystemTime::UNIX_EPOCH).unwrap();
+        let other = approved(&desk, &held(&desk, 2, "a"));
         assert!(redeem(&desk, &other, 2, "a").is_ok(), "another user is not locked out");
     }
 
@@ -350,8 +374,8 @@ mod tests {
     fn a_token_expires_120_s_after_the_approval() {
         thread_local!(static NOW: std::cell::Cell<u64> = const { std::cell::Cell::new(1_000) });
         let desk = Desk { clock: || Duration::from_secs(NOW.get()), ..desk() };
-        let in_time = desk.approve(&held(&desk, 1, "a").id, 0, SystemTime::UNIX_EPOCH).unwrap();
-        let too_late = desk.approve(&held(&desk, 1, "a").id, 0, SystemTime::UNIX_EPOCH).unwrap();
+        let in_time = approved(&desk, &held(&desk, 1, "a"));
+        let too_late = approved(&desk, &held(&desk, 1, "a"));
         NOW.set(1_000 + 119);
         assert!(redeem(&desk, &in_time, 1, "a").is_ok());
         NOW.set(1_000 + 120);
@@ -366,24 +390,37 @@ mod tests {
         assert_eq!(desk.pending().len(), 1);
         NOW.set(1_060);
         assert!(desk.pending().is_empty());
-        assert!(desk.approve(&pending.id, 0, SystemTime::UNIX_EPOCH).is_err());
+        assert!(desk.begin(&pending.id).is_err());
     }
 
     #[test]
     fn a_denied_or_cleared_plan_cannot_be_approved() {
         let desk = desk();
         let (a, b) = (held(&desk, 1, "a"), held(&desk, 1, "b"));
+        desk.begin(&a.id).unwrap();
         desk.deny(&a.id).unwrap();
-        assert!(desk.approve(&a.id, 0, SystemTime::UNIX_EPOCH).is_err());
+        assert!(desk.begin(&a.id).is_err());
+        desk.begin(&b.id).unwrap();
         desk.clear();
         assert!(desk.approve(&b.id, 0, SystemTime::UNIX_EPOCH).is_err());
+    }
+
+    #[test]
+    fn only_one_approver_decides_and_a_decision_that_was_not_recorded_is_none() {
+        let desk = desk();
+        let pending = held(&desk, 1, "a");
+        desk.begin(&pending.id).unwrap();
+        assert!(desk.begin(&pending.id).is_err());
+        desk.give_back(&pending.id);
+        assert!(desk.approve(&pending.id, 0, SystemTime::UNIX_EPOCH).is_err(), "not begun");
+        approved(&desk, &pending);
     }
 
     #[tokio::test]
     async fn only_the_holder_of_the_wait_secret_learns_the_decision() {
         let desk = desk();
         let pending = held(&desk, 1, "a");
-        desk.approve(&pending.id, 0, SystemTime::UNIX_EPOCH).unwrap();
+        approved(&desk, &pending);
         let wrong = desk.wait(&pending.id, &Secret::new("0".repeat(32)), Duration::ZERO).await;
         assert!(matches!(wrong, Answer::Expired));
         let right = desk.wait(&pending.id, &Secret::new(pending.wait_secret), Duration::ZERO).await;

@@ -3,6 +3,7 @@
 //! Every table refuses unknown keys, and the error names the line.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -115,6 +116,9 @@ pub(crate) enum ConfigError {
     Value { path: PathBuf, field: &'static str, why: String },
 }
 
+/// A field and what is wrong with it.
+type Refused = (&'static str, String);
+
 impl Config {
     /// Reads a file.
     ///
@@ -134,20 +138,38 @@ impl Config {
         Ok(config)
     }
 
-    fn check(&self) -> Result<(), (&'static str, String)> {
+    fn check(&self) -> Result<(), Refused> {
         let Limits { request_bytes, response_bytes, connections, running, queued, .. } = self.limits;
-        let within = |field, value: usize, low: usize, high: usize| {
-            if (low..=high).contains(&value) { Ok(()) } else { Err((field, format!("{value} is not in {low}..={high}"))) }
-        };
+        let Limits { frame_ms, write_ms, idle_s, plan_s, stop_s, .. } = self.limits;
+        fn within<T: PartialOrd + Display>(
+            field: &'static str,
+            value: T,
+            low: T,
+            high: T,
+        ) -> Result<(), Refused> {
+            let fits = (&low..=&high).contains(&&value);
+            if fits { Ok(()) } else { Err((field, format!("{value} is not in {low}..={high}"))) }
+        }
         within("limits.request_bytes", request_bytes, 1_024, 1 << 20)?;
         within("limits.response_bytes", response_bytes, 65_536, 1 << 30)?;
         within("limits.connections", connections, 1, 65_536)?;
         within("limits.running", running, 1, 4_096)?;
         within("limits.queued", queued, 0, 65_536)?;
+        within("limits.frame_ms", frame_ms, 10, 600_000)?;
+        within("limits.write_ms", write_ms, 10, 600_000)?;
+        within("limits.idle_s", idle_s, 1, 86_400)?;
+        within("limits.plan_s", plan_s, 1, 86_400)?;
+        within("limits.stop_s", stop_s, 0, 3_600)?;
+        within("confirmation.pending_s", self.confirmation.pending_s, 1, 604_800)?;
         within("confirmation.max_pending", self.confirmation.max_pending, 1, 1_024)?;
+        within("audit.segment_bytes", self.audit.segment_bytes, 65_536, 1 << 40)?;
+        within("audit.checkpoint_records", self.audit.checkpoint_records, 1, 1 << 20)?;
         let uids = |list: &Option<Vec<u32>>| list.as_ref().is_some_and(Vec::is_empty);
         if uids(&self.plan_uids) || uids(&self.approver_uids) {
-            return Err(("plan_uids/approver_uids", "an empty list lets nobody in; leave it out instead".to_owned()));
+            return Err((
+                "plan_uids/approver_uids",
+                "an empty list lets nobody in; leave it out instead".to_owned(),
+            ));
         }
         Ok(())
     }

@@ -59,7 +59,17 @@ pub(crate) struct Parts {
 impl Host {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts {
-            registry, log, desk, roots, limits, plan_uids, approver_uids, policy_source, policy, protected, boot
+            registry,
+            log,
+            desk,
+            roots,
+            limits,
+            plan_uids,
+            approver_uids,
+            policy_source,
+            policy,
+            protected,
+            boot,
         } = parts;
         Self {
             registry,
@@ -99,7 +109,13 @@ impl Host {
     }
 
     /// Answers one frame.
-    pub(crate) async fn answer(&self, frame: &[u8], peer: &Peer, door: Door, cancel: &CancellationToken) -> Response {
+    pub(crate) async fn answer(
+        &self,
+        frame: &[u8],
+        peer: &Peer,
+        door: Door,
+        cancel: &CancellationToken,
+    ) -> Response {
         let start = Instant::now();
         let request = match Request::read(frame) {
             Ok(request) => request,
@@ -116,7 +132,7 @@ impl Host {
                 let fault = Fault::invalid("$.actions", "a host verb stands alone in its frame");
                 return self.refuse_frame(Some(peer), Some(request.id), request.session, fault);
             }
-            (Some(_), door) => verbs::answer(self, request, peer, door).await,
+            (Some(_), door) => verbs::answer(self, request, peer, door, cancel).await,
         };
         response.meta.duration_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
         response
@@ -155,7 +171,11 @@ impl Host {
 
     /// Answers and notes what never became a plan. Nothing had an effect, so the answer does not wait for the disk.
     pub(crate) fn refuse_frame(
-        &self, peer: Option<&Peer>, id: Option<Id>, session: Option<Id>, fault: Fault,
+        &self,
+        peer: Option<&Peer>,
+        id: Option<Id>,
+        session: Option<Id>,
+        fault: Fault,
     ) -> Response {
         if let Some(log) = &fault.log {
             tracing::warn!(code = %fault.code, detail = %log, "refused a frame");

@@ -29,7 +29,7 @@ use crate::server::{self, Access, ListenError, listen};
 /// Why the host does not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
-    #[error("no home directory: set HOME, or give --state-dir, --socket and --approval-socket")]
+    #[error("no home directory: set HOME")]
     Home(#[from] etcetera::HomeDirError),
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -60,12 +60,14 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
     let places = Places::find()?;
     let (config, file) = read_config(&args, &places)?;
     let socket = args.socket.or(config.socket.clone()).unwrap_or(places.socket);
-    let approval_socket = args.approval_socket.or(config.approval_socket.clone()).unwrap_or(places.approval_socket);
+    let approval_socket =
+        args.approval_socket.or(config.approval_socket.clone()).unwrap_or(places.approval_socket);
     let state = args.state_dir.or(config.state_dir.clone()).unwrap_or(places.state);
     let source = args.policy.or(config.policy.clone()).map_or(Ok(Source::default()), |text| text.parse());
     let source: Source = source.map_err(StartError::PolicySource)?;
 
-    let roots: Vec<RootConfig> = config.roots.iter().cloned().chain(args.roots.into_iter().map(|r| r.0)).collect();
+    let roots: Vec<RootConfig> =
+        config.roots.iter().cloned().chain(args.roots.into_iter().map(|r| r.0)).collect();
     let roots = real_roots(&roots, &places.workspace)?;
     let mut registry = Registry::linked().map_err(|e| StartError::Capability(e.to_string()))?;
     let tables = config.capability_tables().map_err(StartError::Capability)?;
@@ -78,7 +80,13 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
     }
 
     let policy_file = if let Source::Path(path) = &source { Some(std::path::absolute(path)?) } else { None };
-    let own_files = [Some(state.clone()), file, policy_file, Some(std::env::current_exe()?)];
+    let own_files = [
+        Some(state.clone()),
+        Some(places.config.clone()),
+        file.clone(),
+        policy_file,
+        Some(std::env::current_exe()?),
+    ];
     let socket_dirs = [&socket, &approval_socket].map(|socket| socket.parent().map(Path::to_owned));
     let protected = Protected::new(own_files.into_iter().chain(socket_dirs).flatten())?;
     let policy = Policy::load(&source, &registry, &roots, protected.clone())?;
@@ -91,16 +99,23 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
     let access = match (others, config.socket_gid) {
         (true, Some(gid)) => Access::Group(gid),
         (true, None) => {
-            let why = "plan_uids or approver_uids list other users: name the group that may reach the sockets".to_owned();
-            return Err(ConfigError::Value { path: places.config, field: "socket_gid", why }.into());
+            let why =
+                "plan_uids or approver_uids list other users: name the group that may reach the sockets"
+                    .to_owned();
+            return Err(
+                ConfigError::Value { path: file.unwrap_or(places.config), field: "socket_gid", why }.into()
+            );
         }
         (false, _) => Access::Own,
     };
 
-    let log = Log::open(&state, audit::Options {
-        segment_bytes: config.audit.segment_bytes,
-        checkpoint_records: config.audit.checkpoint_records,
-    })?;
+    let log = Log::open(
+        &state,
+        audit::Options {
+            segment_bytes: config.audit.segment_bytes,
+            checkpoint_records: config.audit.checkpoint_records,
+        },
+    )?;
     let plan = listen(&socket, access)?;
     let approval = listen(&approval_socket, access)?;
     let mut boot = [0; 6];
@@ -119,14 +134,18 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
         protected,
         boot: hex(&boot),
     }));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build()?;
     let served = runtime.block_on(serve(host, plan, approval, &socket));
     let _ = (fs::remove_file(&socket), fs::remove_file(&approval_socket));
     served
 }
 
 async fn serve(
-    host: Arc<Host>, plan: std::os::unix::net::UnixListener, approval: std::os::unix::net::UnixListener, socket: &Path,
+    host: Arc<Host>,
+    plan: std::os::unix::net::UnixListener,
+    approval: std::os::unix::net::UnixListener,
+    socket: &Path,
 ) -> Result<(), StartError> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = CancellationToken::new();
@@ -137,7 +156,8 @@ async fn serve(
         "roots": host.roots,
     });
     let _durable = host.log.write(vec![Entry { data: Some(data), ..Entry::new(Event::Start) }]).await?;
-    let (plan, approval) = (tokio::net::UnixListener::from_std(plan)?, tokio::net::UnixListener::from_std(approval)?);
+    let (plan, approval) =
+        (tokio::net::UnixListener::from_std(plan)?, tokio::net::UnixListener::from_std(approval)?);
     tracing::info!(socket = %socket.display(), policy = %host.policy_source, "ready");
     let serving = server::serve(host.clone(), plan, approval, stop.clone());
     let mut serving = std::pin::pin!(serving);

@@ -13,6 +13,7 @@ use llm_os_core::{Code, Fault, Judge, Secret, VERSION};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
 
 use crate::approvals::{Answer, Held, TOKEN_LIFE};
 use crate::describe;
@@ -45,9 +46,15 @@ enum ApprovalVerb {
 }
 
 /// Answers a request whose one action is `host.*`.
-pub(crate) async fn answer(host: &Host, request: Request, peer: &Peer, door: Door) -> Response {
+pub(crate) async fn answer(
+    host: &Host,
+    request: Request,
+    peer: &Peer,
+    door: Door,
+    cancel: &CancellationToken,
+) -> Response {
     let (id, session) = (request.id.clone(), request.session.clone());
-    match answered(host, &request, peer, door).await {
+    match answered(host, &request, peer, door, cancel).await {
         Ok(output) => {
             let mut result = ActionResult::new(request.calls[0].name.clone(), Status::Ok);
             result.output = serde_json::value::to_raw_value(&output).ok();
@@ -65,18 +72,30 @@ pub(crate) async fn answer(host: &Host, request: Request, peer: &Peer, door: Doo
     }
 }
 
-async fn answered(host: &Host, request: &Request, peer: &Peer, door: Door) -> Result<Value, Fault> {
+async fn answered(
+    host: &Host,
+    request: &Request,
+    peer: &Peer,
+    door: Door,
+    cancel: &CancellationToken,
+) -> Result<Value, Fault> {
     if request.mode != Mode::Execute {
         return Err(Fault::invalid("$.mode", "a host verb is executed, not planned; expected \"execute\""));
     }
     match door {
-        Door::Plan => match read::<PlanVerb>(request, &["ping", "describe", "await_confirmation", "cancel"])? {
+        Door::Plan => match read::<PlanVerb>(request, &["ping", "describe", "await_confirmation", "cancel"])?
+        {
             PlanVerb::Ping {} => Ok(ping()),
             PlanVerb::Describe { actions } => describe::describe(host, request, peer, actions.as_deref()),
             PlanVerb::AwaitConfirmation { pending_id, wait_secret, wait_ms } => {
-                await_confirmation(host, &pending_id, &wait_secret, wait_ms).await
+                let waited = await_confirmation(host, &pending_id, &wait_secret, wait_ms);
+                tokio::select! {
+                    answer = waited => answer,
+                    () = cancel.cancelled() => Err(Fault::new(Code::CANCELLED, "the connection is gone")),
+                    () = host.running.closing() => Err(Fault::new(Code::HALTED, "the host is stopping")),
+                }
             }
-            PlanVerb::Cancel { request_id } => cancel(host, request, peer, &request_id),
+            PlanVerb::Cancel { request_id } => cancel_plan(host, request, peer, &request_id),
         },
         Door::Approval => {
             match read::<ApprovalVerb>(request, &["ping", "pending", "approve", "deny", "hold", "reload"])? {
@@ -85,8 +104,12 @@ async fn answered(host: &Host, request: &Request, peer: &Peer, door: Door) -> Re
                     let pending = host.desk.pending();
                     Ok(json!({"pending": pending.iter().map(summary).collect::<Vec<_>>()}))
                 }
-                ApprovalVerb::Pending { pending_id: Some(id) } => host.desk.find(&id).map(|held| shown(&held)),
-                ApprovalVerb::Approve { pending_id, sha256 } => approve(host, peer, &pending_id, &sha256).await,
+                ApprovalVerb::Pending { pending_id: Some(id) } => {
+                    host.desk.find(&id).map(|held| shown(&held))
+                }
+                ApprovalVerb::Approve { pending_id, sha256 } => {
+                    approve(host, peer, &pending_id, &sha256).await
+                }
                 ApprovalVerb::Deny { pending_id } => deny(host, peer, &pending_id).await,
                 ApprovalVerb::Hold { plan, uid } => hold(host, peer, &plan, uid).await,
                 ApprovalVerb::Reload {} => {
@@ -117,7 +140,8 @@ fn ping() -> Value {
 
 async fn await_confirmation(host: &Host, id: &str, secret: &Secret, wait_ms: u64) -> Result<Value, Fault> {
     if wait_ms > MAX_WAIT_MS {
-        let message = format!("found {wait_ms}, expected at most {MAX_WAIT_MS}; ask again where it is still pending");
+        let message =
+            format!("found {wait_ms}, expected at most {MAX_WAIT_MS}; ask again where it is still pending");
         return Err(Fault::invalid("$.actions[0].params.wait_ms", message));
     }
     Ok(match host.desk.wait(id, secret, Duration::from_millis(wait_ms)).await {
@@ -128,7 +152,7 @@ async fn await_confirmation(host: &Host, id: &str, secret: &Secret, wait_ms: u64
     })
 }
 
-fn cancel(host: &Host, request: &Request, peer: &Peer, target: &str) -> Result<Value, Fault> {
+fn cancel_plan(host: &Host, request: &Request, peer: &Peer, target: &str) -> Result<Value, Fault> {
     let path = "$.actions[0].params.request_id";
     let target = Id::new(target).ok_or_else(|| Fault::invalid(path, "this is not a request id"))?;
     let entry = Entry {
@@ -175,22 +199,31 @@ fn sha256(plan: &HeldPlan) -> String {
 }
 
 async fn approve(host: &Host, peer: &Peer, id: &str, displayed: &str) -> Result<Value, Fault> {
-    let held = host.desk.find(id)?;
-    let sha256 = sha256(&held.plan);
+    let sha256 = sha256(&host.desk.find(id)?.plan);
     if displayed != sha256 {
-        let message = format!("found {}, expected {sha256}: what was displayed is not what is held", llm_os_core::error::excerpt(displayed));
+        let found = llm_os_core::error::excerpt(displayed);
+        let message = format!("found {found}, expected {sha256}: what was displayed is not what is held");
         return Err(Fault::invalid("$.actions[0].params.sha256", message));
     }
-    record(host, peer, Event::Approved, &held).await?;
+    decide(host, peer, Event::Approved, id).await?;
     let token = host.desk.approve(id, peer.who.uid, SystemTime::now())?;
     Ok(json!({"token": token.expose(), "expires_in_s": TOKEN_LIFE.as_secs()}))
 }
 
 async fn deny(host: &Host, peer: &Peer, id: &str) -> Result<Value, Fault> {
-    let held = host.desk.find(id)?;
-    record(host, peer, Event::Denied, &held).await?;
+    decide(host, peer, Event::Denied, id).await?;
     host.desk.deny(id)?;
     Ok(json!({"denied": true}))
+}
+
+/// Records a decision while nobody else can decide the same plan.
+async fn decide(host: &Host, peer: &Peer, event: Event, id: &str) -> Result<(), Fault> {
+    let held = host.desk.begin(id)?;
+    let recorded = record(host, peer, event, &held).await;
+    if recorded.is_err() {
+        host.desk.give_back(id);
+    }
+    recorded
 }
 
 async fn record(host: &Host, peer: &Peer, event: Event, held: &Held) -> Result<(), Fault> {
@@ -198,7 +231,9 @@ async fn record(host: &Host, peer: &Peer, event: Event, held: &Held) -> Result<(
         request_id: Some(held.plan.request_id.clone()),
         session_id: held.plan.principal.session.clone(),
         who: Some(peer.who.clone()),
-        data: Some(json!({"pending_id": held.id, "uid": held.plan.principal.uid, "plan_sha256": sha256(&held.plan)})),
+        data: Some(
+            json!({"pending_id": held.id, "uid": held.plan.principal.uid, "plan_sha256": sha256(&held.plan)}),
+        ),
         ..Entry::new(event)
     };
     let _durable = host.log.write(vec![entry]).await?;
@@ -213,7 +248,10 @@ async fn hold(host: &Host, peer: &Peer, plan: &Json, uid: u32) -> Result<Value, 
     };
     let request = Request::read(plan.canonical().as_bytes()).map_err(|unread| within(unread.fault))?;
     if request.token.is_some() {
-        return Err(Fault::invalid("$.actions[0].params.plan.confirmation", "a plan to be held has no token yet"));
+        return Err(Fault::invalid(
+            "$.actions[0].params.plan.confirmation",
+            "a plan to be held has no token yet",
+        ));
     }
     let who = llm_os_core::audit::Who { uid, ..peer.who.clone() };
     let parsed = Parsed::new(Request { mode: Mode::Execute, ..request }, who, host.next_run());
@@ -228,18 +266,24 @@ async fn hold(host: &Host, peer: &Peer, plan: &Json, uid: u32) -> Result<Value, 
             Ok(_) => return Err(Fault::new(Code::CAPABILITY_FAULT, "a plan without a token was confirmed")),
         },
         Ok(Verdict::Allowed(_) | Verdict::PlanOnly(_)) => {
-            return Err(Fault::invalid("$.actions[0].params.plan", "this plan needs no confirmation: send it"));
+            return Err(Fault::invalid(
+                "$.actions[0].params.plan",
+                "this plan needs no confirmation: send it",
+            ));
         }
         Err(refused) => refused,
     };
     let fault = refused.fault();
-    let pending = fault.details.as_ref().and_then(|details| details.get("pending_id")).and_then(Value::as_str);
+    let pending =
+        fault.details.as_ref().and_then(|details| details.get("pending_id")).and_then(Value::as_str);
     match pending {
         Some(id) => {
             let held = host.desk.find(id)?;
             record(host, peer, Event::Held, &held).await?;
             Ok(shown(&held))
         }
-        None => Err(within(Fault { path: fault.path.clone(), ..Fault::new(fault.code, fault.message.clone()) })),
+        None => {
+            Err(within(Fault { path: fault.path.clone(), ..Fault::new(fault.code, fault.message.clone()) }))
+        }
     }
 }

@@ -27,7 +27,7 @@ pub enum Event {
     Held,
     /// A human approved a held plan; a token was minted.
     Approved,
-    /// A human denied a held plan, or it expired.
+    /// A human denied a held plan.
     Denied,
     /// A token was consumed by the plan that follows.
     TokenUsed,

@@ -257,6 +257,7 @@ impl World {
                 let code = answer["error"]["code"].as_str().unwrap_or_default();
                 let refused = ["parse_failed", "validation_failed", "unknown_action", "capability_fault"];
                 assert!(!refused.contains(&code), "{name}: its example is refused: {answer:#}");
+                assert!(!action.params.to_string().contains("\"null\""), "{name}: the wire has no null");
                 let mut more = params.clone();
                 more["no_such_field"] = json!(true);
                 assert!(!schema.is_valid(&more), "{name}: its schema accepts unknown fields");

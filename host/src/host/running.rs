@@ -1,7 +1,7 @@
 //! Admission: how many plans run at once, how many wait, and how they are cancelled.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use llm_os_core::name::Id;
@@ -28,7 +28,7 @@ pub(crate) struct Running {
     places: Semaphore,
     queued: usize,
     waiting: AtomicUsize,
-    closed: AtomicBool,
+    closed: CancellationToken,
     plans: Mutex<Plans>,
     empty: Notify,
 }
@@ -52,7 +52,7 @@ impl Running {
             places: Semaphore::new(places),
             queued,
             waiting: AtomicUsize::new(0),
-            closed: AtomicBool::new(false),
+            closed: CancellationToken::new(),
             plans: Mutex::default(),
             empty: Notify::new(),
         }
@@ -69,7 +69,7 @@ impl Running {
             Err(_) => self.queue(&cancel).await?,
         };
         let mut plans = self.plans();
-        if self.closed.load(Ordering::SeqCst) {
+        if self.closed.is_cancelled() {
             return Err(Fault::new(Code::HALTED, "the host is stopping; send the plan once it runs again"));
         }
         let number = plans.next;
@@ -88,7 +88,8 @@ impl Running {
         }
         if self.waiting.fetch_add(1, Ordering::SeqCst) >= self.queued {
             self.waiting.fetch_sub(1, Ordering::SeqCst);
-            let message = "too many plans run and wait; try again later, or raise limits.running or limits.queued";
+            let message =
+                "too many plans run and wait; try again later, or raise limits.running or limits.queued";
             return Err(Fault::new(Code::BUSY, message));
         }
         let _waiting = Waiting(&self.waiting);
@@ -107,7 +108,12 @@ impl Running {
 
     /// From now on nothing is admitted.
     pub(crate) fn stop_admitting(&self) {
-        self.closed.store(true, Ordering::SeqCst);
+        self.closed.cancel();
+    }
+
+    /// Resolves once nothing is admitted any more.
+    pub(crate) async fn closing(&self) {
+        self.closed.cancelled().await;
     }
 
     pub(crate) fn cancel_all(&self) {
@@ -177,7 +183,10 @@ mod tests {
     async fn nothing_is_admitted_once_the_host_stops() {
         let running = Running::new(1, 0);
         running.stop_admitting();
-        assert_eq!(running.admit(key("a"), CancellationToken::new()).await.err().map(|f| f.code), Some(Code::HALTED));
+        assert_eq!(
+            running.admit(key("a"), CancellationToken::new()).await.err().map(|f| f.code),
+            Some(Code::HALTED)
+        );
         running.idle().await;
     }
 
