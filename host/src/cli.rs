@@ -17,7 +17,10 @@ use crate::start;
 /// Takes plans on one Unix socket and a human's decisions on another. Works without any configuration: /bin/echo runs,
 /// files below the workspace can be read, and everything else asks.
 #[derive(Debug, Parser)]
-#[command(name = "llm-osd", version, after_help = "\
+#[command(
+    name = "llm-osd",
+    version,
+    after_help = "\
 Examples:
   llm-osd                                       run with what is configured, or the defaults
   llm-osd --root ~/project:write --policy preset:workspace
@@ -26,7 +29,8 @@ Examples:
   llm-osd policy schema                         what can policies talk about?
 
 Then, in another terminal: llmsh ping
-Logs go to stderr; RUST_LOG=llm_os_host=debug shows more.")]
+Logs go to stderr; RUST_LOG=llm_os_host=debug shows more."
+)]
 struct Args {
     #[command(flatten)]
     run: RunArgs,

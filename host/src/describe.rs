@@ -12,7 +12,10 @@ use crate::server::Peer;
 
 /// The answer for all actions, or for some.
 pub(crate) fn describe(
-    host: &Host, request: &Request, peer: &Peer, only: Option<&[String]>,
+    host: &Host,
+    request: &Request,
+    peer: &Peer,
+    only: Option<&[String]>,
 ) -> Result<Value, Fault> {
     let principal = Principal { uid: peer.who.uid, session: request.session.clone() };
     let policy = host.policy();
@@ -56,7 +59,8 @@ pub(crate) fn describe(
 
 fn unknown(host: &Host, index: usize, name: &str) -> Fault {
     let name = llm_os_core::error::excerpt(name);
-    let next = host.registry.nearest(&name).map_or(String::new(), |near| format!("; did you mean \"{near}\"?"));
+    let next =
+        host.registry.nearest(&name).map_or(String::new(), |near| format!("; did you mean \"{near}\"?"));
     let fault = Fault::new(Code::UNKNOWN_ACTION, format!("there is no action \"{name}\"{next}"));
     fault.at(format!("$.actions[0].params.actions[{index}]"))
 }

@@ -34,7 +34,12 @@ pub(crate) enum Door {
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves both sockets until `stop`, then lets running plans end within `limits.stop_s` and cancels what is left.
-pub(crate) async fn serve(host: Arc<Host>, plan: UnixListener, approval: UnixListener, stop: CancellationToken) {
+pub(crate) async fn serve(
+    host: Arc<Host>,
+    plan: UnixListener,
+    approval: UnixListener,
+    stop: CancellationToken,
+) {
     let mut connections = JoinSet::new();
     let places = Arc::new(Semaphore::new(host.limits.connections));
     // Approvals have places of their own, so that no flood of plans keeps the human out.

@@ -155,7 +155,12 @@ impl Refused {
             Some(Outcome { code: Some(self.fault.code), path, ..Outcome::new(status) })
         };
         let data = self.pending.as_ref().map(|pending| serde_json::json!({"pending_id": pending.id}));
-        let event = if self.pending.is_some() { Event::Held } else { Event::Refused };
+        let burnt = self.fault.details.as_ref().is_some_and(|details| details.contains_key("burnt"));
+        let event = match (&self.pending, burnt) {
+            (Some(_), _) => Event::Held,
+            (None, true) => Event::TokenBurnt,
+            (None, false) => Event::Refused,
+        };
         if self.actions.is_empty() {
             let actions: Vec<_> = self.plan.calls.iter().map(|call| call.name.as_str()).collect();
             let data = Some(serde_json::json!({"actions": actions}));

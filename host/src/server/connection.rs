@@ -20,7 +20,9 @@ const GONE_CHECK: Duration = Duration::from_millis(50);
 
 /// Serves a connection to its end.
 pub(super) async fn serve(host: &Host, mut stream: UnixStream, door: Door, stop: CancellationToken) {
-    let peer = match Peer::of(&stream).map_err(|e| Fault::denied("the peer could not be identified").log(e.to_string())) {
+    let peer = match Peer::of(&stream)
+        .map_err(|e| Fault::denied("the peer could not be identified").log(e.to_string()))
+    {
         Ok(peer) => match refusal(host, &peer, door) {
             None => peer,
             Some(fault) => return turn_away(host, &mut stream, Some(&peer), fault).await,
@@ -50,8 +52,12 @@ pub(super) async fn serve(host: &Host, mut stream: UnixStream, door: Door, stop:
                 let message = format!("a frame is at most {} bytes before its LF", host.limits.request_bytes);
                 Fault::new(Code::REQUEST_TOO_LARGE, message)
             }
-            Ok(Frame::Partial) => Fault::new(Code::PARSE_FAILED, "the connection ended before the frame's LF"),
-            Ok(Frame::Late) => Fault::new(Code::DEADLINE_EXCEEDED, "the frame did not end in time (limits.frame_ms)"),
+            Ok(Frame::Partial) => {
+                Fault::new(Code::PARSE_FAILED, "the connection ended before the frame's LF")
+            }
+            Ok(Frame::Late) => {
+                Fault::new(Code::DEADLINE_EXCEEDED, "the frame did not end in time (limits.frame_ms)")
+            }
         };
         let response = host.refuse_frame(Some(&peer), None, None, fault);
         let _ = send(&mut writer, &response, host.limits.write()).await;
@@ -70,7 +76,9 @@ fn refusal(host: &Host, peer: &Peer, door: Door) -> Option<Fault> {
         return Some(Fault::denied(format!("user {} is not in {key} of this host", peer.who.uid)));
     }
     match (door, peer.place) {
-        (_, Place::Child) => Some(Fault::denied("a program that this host started may not send plans or approve")),
+        (_, Place::Child) => {
+            Some(Fault::denied("a program that this host started may not send plans or approve"))
+        }
         (Door::Approval, Place::Elsewhere) => {
             Some(Fault::denied("approvals are taken from the host's own PID namespace only"))
         }
@@ -109,7 +117,11 @@ fn is_gone(stream: &UnixStream) -> bool {
     polled.is_ok() && waiting[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
 }
 
-async fn send(writer: &mut (impl AsyncWriteExt + Unpin), response: &Response, within: Duration) -> Result<(), ()> {
+async fn send(
+    writer: &mut (impl AsyncWriteExt + Unpin),
+    response: &Response,
+    within: Duration,
+) -> Result<(), ()> {
     let line = response.to_line();
     match tokio::time::timeout(within, writer.write_all(&line)).await {
         Ok(Ok(())) => Ok(()),

@@ -97,7 +97,8 @@ mod tests {
     use proptest::prelude::*;
     use tokio::io::AsyncWriteExt;
 
-    const BOUNDS: Bounds = Bounds { bytes: 16, frame: Duration::from_millis(50), idle: Duration::from_secs(5) };
+    const BOUNDS: Bounds =
+        Bounds { bytes: 16, frame: Duration::from_millis(50), idle: Duration::from_secs(5) };
 
     async fn all(bytes: &[u8]) -> Vec<Frame> {
         let mut frames = Frames::new(bytes, BOUNDS);

@@ -22,7 +22,9 @@ pub(crate) enum Access {
 /// Why a socket cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
-    #[error("{path} is in use by a running llm-osd: stop it, or choose another --socket and --approval-socket")]
+    #[error(
+        "{path} is in use by a running llm-osd: stop it, or choose another --socket and --approval-socket"
+    )]
     Running { path: PathBuf },
     #[error("{path} exists and {why}: it is not removed; choose another path")]
     Taken { path: PathBuf, why: &'static str },
@@ -73,7 +75,8 @@ fn prepare(directory: &Path, access: Access) -> Result<(), ListenError> {
         Access::Group(gid) => (0o750, Some(gid)),
     };
     if let Some(gid) = gid {
-        chown(directory, None, Some(gid)).map_err(|e| refused(format!("cannot be given to group {gid}: {e}")))?;
+        chown(directory, None, Some(gid))
+            .map_err(|e| refused(format!("cannot be given to group {gid}: {e}")))?;
     }
     let set = fs::set_permissions(directory, Permissions::from_mode(mode));
     set.map_err(|e| refused(format!("cannot be made {mode:o}: {e}")))

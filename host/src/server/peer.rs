@@ -71,7 +71,9 @@ fn alive(pidfd: &OwnedFd) -> io::Result<()> {
 fn place(pidfd: &OwnedFd, pid: i32) -> io::Result<Place> {
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
     let pids = info.lines().find_map(|line| line.strip_prefix("NSpid:"));
-    let mut pids = pids.ok_or_else(|| io::Error::other("this kernel does not tell the peer's PID namespace"))?.split_whitespace();
+    let mut pids = pids
+        .ok_or_else(|| io::Error::other("this kernel does not tell the peer's PID namespace"))?
+        .split_whitespace();
     let here = pids.next().and_then(|pid| pid.parse::<i32>().ok()).unwrap_or(0);
     if here <= 0 {
         // Not a descendant of the host's namespace: it is beside or above it.
