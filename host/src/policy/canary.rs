@@ -120,7 +120,12 @@ fn ask(
         || bitten != expected
     {
         let missed: Vec<&str> = expected.symmetric_difference(&bitten).map(String::as_str).collect();
-        return Err(format!("{} on {}: answered wrongly about {}", concrete.uid, place.id, missed.join("; ")));
+        return Err(format!(
+            "{} on {}: answered wrongly about {}",
+            concrete.uid,
+            place.id,
+            missed.join("; ")
+        ));
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The cases without plans: those need the real capabilities, see the integration tests.
+/// The cases without plans, which need the real capabilities.
 fn effects_only(tests: &str) -> String {
     let mut tests: serde_json::Value = serde_json::from_str(tests).unwrap();
     tests["tests"].as_array_mut().unwrap().retain(|case| case.get("plan").is_none());
@@ -39,5 +39,15 @@ fn a_preset_that_is_loaded_without_any_capability_is_accepted() {
     for name in ["strict", "workspace", "virtual-desktop"] {
         let source: Source = format!("preset:{name}").parse().unwrap();
         Policy::load(&source, &none, &[], Protected::default()).unwrap_or_else(|e| panic!("{name}: {e}"));
+    }
+}
+
+#[test]
+fn every_preset_decides_plans_as_its_cases_say_with_the_linked_capabilities() {
+    for name in ["strict", "workspace", "virtual-desktop"] {
+        let source: Source = format!("preset:{name}").parse().unwrap();
+        let report = test(&source, source::preset_tests(name), Registry::linked().unwrap()).unwrap();
+        assert_eq!(report.failed, Vec::<String>::new(), "{name}");
+        assert!(report.passed > 2, "{name}");
     }
 }
