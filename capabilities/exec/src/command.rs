@@ -77,19 +77,19 @@ impl Command {
             None => rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?,
         };
         let (program, script, argv) = match &self.runnable {
-            Runnable::Binary(program) => (program, None, self.argv.clone()),
+            Runnable::Binary(program) => (program.image()?, None, self.argv.clone()),
             Runnable::Script { script, interpreter, .. } => {
-                (interpreter, Some(script.image.as_fd()), self.interpreter_argv("/proc/self/fd/3"))
+                (interpreter.image()?, Some(script.image()?), self.interpreter_argv("/proc/self/fd/3"))
             }
         };
         let argv = argv.into_iter().map(CString::new).collect::<Result<_, _>>()?;
         let program = Program {
-            image: program.image.as_fd(),
+            image: program.as_fd(),
             argv: &CStrings::new(argv),
             env: &self.env,
             cwd: self.cwd.fd.as_fd(),
             stdio: [stdin.as_fd(), stdout, stderr],
-            script,
+            script: script.as_ref().map(OwnedFd::as_fd),
         };
         spawn::spawn(&program, isolation)
     }

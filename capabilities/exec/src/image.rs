@@ -70,6 +70,11 @@ impl Cache {
     }
 }
 
+/// Reads a file that others than root can change.
+pub(crate) fn read_whole(file: &OwnedFd) -> io::Result<Content> {
+    read(&mut open(file)?, &mut io::sink())
+}
+
 /// Copies a file into memory that nobody can change any more, the host included.
 pub(crate) fn seal_copy(file: &OwnedFd) -> io::Result<(OwnedFd, Content)> {
     let mut copy = File::from(memfd("program", MemfdFlags::EXEC)?);

@@ -1,5 +1,6 @@
 //! A program that was opened and looked at: what runs, whether only root can change it, and why it asks.
 
+use std::io;
 use std::os::fd::OwnedFd;
 
 use llm_os_core::error::excerpt;
@@ -14,8 +15,7 @@ use crate::{EXEC_FAILED, interpreters};
 
 /// A program's file, opened once: it is what is judged and what runs.
 pub(crate) struct Program {
-    /// The file itself where only root can change it, else the sealed copy.
-    pub(crate) image: OwnedFd,
+    file: OwnedFd,
     real: Vec<u8>,
     sha256: String,
     identity: Identity,
@@ -79,12 +79,8 @@ impl Program {
         if mount.f_flag.contains(StatVfsMountFlags::NOEXEC) {
             return Err(refused("its file system is mounted noexec"));
         }
-        let read = if trusted {
-            cache.read(&file, &stat).map(|content| (file, content))
-        } else {
-            image::seal_copy(&file)
-        };
-        let (image, Content { sha256, head, capabilities }) =
+        let read = if trusted { cache.read(&file, &stat) } else { image::read_whole(&file) };
+        let Content { sha256, head, capabilities } =
             read.map_err(|e| refused(&format!("reading it failed: {e}")))?;
         if !head.starts_with(b"\x7fELF") && !head.starts_with(b"#!") {
             return Err(refused("it is neither an ELF program nor a script that starts with \"#!\""));
@@ -102,7 +98,24 @@ impl Program {
             );
         }
         let identity = Identity::new(format!("{}:{}:{sha256}", stat.st_dev, stat.st_ino));
-        Ok((Self { image, real, sha256, identity, trusted, asks }, head))
+        Ok((Self { file, real, sha256, identity, trusted, asks }, head))
+    }
+
+    /// What runs: the file itself where only root can change it, else a sealed copy of what was judged.
+    ///
+    /// # Errors
+    ///
+    /// A file that holds something else by now.
+    pub(crate) fn image(&self) -> io::Result<OwnedFd> {
+        if self.trusted {
+            return self.file.try_clone();
+        }
+        let (copy, content) = image::seal_copy(&self.file)?;
+        if content.sha256 == self.sha256 {
+            Ok(copy)
+        } else {
+            Err(io::Error::other("its file changed since it was judged; send the plan anew"))
+        }
     }
 
     /// The path of the file, for messages and for arguments.

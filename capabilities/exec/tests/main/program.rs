@@ -1,10 +1,11 @@
 //! Which file runs, and what the policy is told of it.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use llm_os_core::value::hex;
 use llm_os_core::{Decision, Fact, Verb};
@@ -157,6 +158,23 @@ fn a_program_that_was_changed_after_the_confirmation_does_not_run() {
         (&json!("confirmation_stale"), &json!(false)),
         "{answer:#}"
     );
+}
+
+#[test]
+fn a_program_that_changes_between_its_judgement_and_its_start_does_not_run() {
+    let world = world();
+    let path = put(&world, "tool", &fs::read(probe()).unwrap(), 0o755);
+    let (tool, asked) = (path.clone(), AtomicUsize::new(0));
+    world.judge(move |query| {
+        // The second question is the confirmed plan's: it is resolved by now, and not started.
+        if query.effect.verb == Verb::Run && asked.fetch_add(1, Ordering::Relaxed) == 1 {
+            fs::OpenOptions::new().append(true).open(&tool).unwrap().write_all(b"x").unwrap();
+        }
+        Decision::Allow
+    });
+    let answer = world.send_confirmed("exec.run", json!({"argv": [path, "exit", "3"]}));
+    assert_eq!(answer["results"][0]["error"]["code"], "exec_failed", "{answer:#}");
+    assert!(answer["results"][0].get("output").is_none(), "{answer:#}");
 }
 
 /// E22: the policy denies the digest of one program; the other one changes places with it all the time.
