@@ -194,7 +194,8 @@ impl<'a, L: Ledger, A: Approvals> Run<'a, L, A> {
         let call = &self.plan.calls[index];
         let effects = action.resolved.effects.clone();
         let recorded = self.record(index, action).await?;
-        let changes = effects.as_slice().iter().filter(|effect| effect.verb != Verb::Observe);
+        let changes =
+            effects.as_slice().iter().filter(|effect| matches!(effect.verb, Verb::Change | Verb::Destroy));
         self.touched.extend(changes.map(|effect| effect.resource.clone()));
         let start = Instant::now();
         let ended = recorded.execute(self.door, call, cx).await;

@@ -1,0 +1,23 @@
+//! The daemon as a whole: the real `llm-osd`, real sockets, programs and files, the real audit log.
+//!
+//! Every test ends with [`daemon::Daemon::stop`] (or names why it cannot), which holds what must be true after any of
+//! them: the daemon answers, the log verifies, every intent has its outcome, no secret stands in log or output, no
+//! child and no descriptor is left, and no CANARY appeared. The ids in the docs (J01, C07 ...) are those of the attack
+//! list in docs/threat-model.md.
+
+mod audit;
+mod child;
+mod client;
+mod confirm;
+mod daemon;
+mod describe;
+mod environment;
+mod json;
+mod layers;
+mod lifecycle;
+mod plans;
+mod process;
+mod records;
+mod sockets;
+mod start;
+mod tokens;
