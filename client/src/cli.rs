@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::audit::AuditCommand;
+
 /// Hands plans to llm-osd, decides about held ones, and reads the audit log.
 ///
 /// Data goes to stdout as JSON, words go to stderr.
@@ -123,6 +125,17 @@ Examples:
         /// The plan, as `llmsh pending` lists it.
         id: String,
     },
+
+    /// Verifies and shows the audit log, offline.
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  llmsh audit verify
+  llmsh audit show --request r-1
+  llmsh audit tail -f"
+    )]
+    Audit(AuditCommand),
 
     /// Prints a completion script for a shell.
     #[command(after_help = "\

@@ -9,6 +9,7 @@
 
 mod answer;
 mod approve;
+mod audit;
 mod cli;
 mod compose;
 mod connection;
@@ -60,6 +61,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Pending => approve::pending(&sockets.approval()?, pretty)?,
         Command::Approve(args) => approve::approve(&sockets.approval()?, &args)?,
         Command::Deny { id } => approve::deny(&sockets.approval()?, &id, pretty)?,
+        Command::Audit(command) => audit::run(command, pretty)?,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "llmsh", &mut std::io::stdout());
             Exit::Ok

@@ -3,6 +3,7 @@
 
 mod approve;
 mod ask;
+mod audit;
 mod compose;
 mod examples;
 mod peer;

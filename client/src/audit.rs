@@ -1,0 +1,114 @@
+//! `llmsh audit`: verifies and shows the log that a host keeps, offline, from its files.
+//!
+//! It reads in constant memory and needs no host: the directory, or a copy of it, is enough.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use etcetera::BaseStrategy;
+use etcetera::base_strategy::Xdg;
+
+use crate::exit::{Exit, Failure};
+
+mod filter;
+mod segments;
+mod show;
+mod verify;
+
+/// What to do with the log.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Verifies the whole log: its chain, its checkpoints, that no record is missing.
+    ///
+    /// What no signed checkpoint covers yet could have been cut off at the end, unless --expect names a receipt. The
+    /// key beside the log is used unless --pubkey names another: trust a copy that was kept elsewhere more.
+    #[command(after_help = "\
+Exit code 1 means that the log does not verify.
+
+Examples:
+  llmsh audit verify
+  llmsh audit verify /backup/audit --pubkey /backup/audit.pub
+  llmsh audit verify --expect 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
+    Verify(VerifyArgs),
+
+    /// Prints records, oldest first, one line each.
+    ///
+    /// Every filter that is given must match. The outcome of an action belongs to its intent.
+    #[command(after_help = "\
+Examples:
+  llmsh audit show --request r-1
+  llmsh audit show --action exec.run --decision confirm --since 1h
+  llmsh audit show --since 2026-11-23T00:00:00Z --until 2026-11-24T00:00:00Z --limit 100")]
+    Show(ShowArgs),
+
+    /// Prints the newest records.
+    #[command(after_help = "\
+Examples:
+  llmsh audit tail
+  llmsh audit tail -f -n 0")]
+    Tail(TailArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The directory of the log; by default llm-osd/audit in the XDG state directory.
+    dir: Option<PathBuf>,
+    /// The host's public key (audit.pub).
+    #[arg(long, value_name = "FILE")]
+    pubkey: Option<PathBuf>,
+    /// A receipt from an answer's meta: the record that it names must be there.
+    #[arg(long, value_name = "RECEIPT")]
+    expect: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// The directory of the log; by default llm-osd/audit in the XDG state directory.
+    dir: Option<PathBuf>,
+    #[command(flatten)]
+    filter: filter::FilterArgs,
+    /// Prints the newest so many of what matches.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TailArgs {
+    /// The directory of the log; by default llm-osd/audit in the XDG state directory.
+    dir: Option<PathBuf>,
+    /// Waits for more, until it is stopped.
+    #[arg(short, long)]
+    follow: bool,
+    /// So many records.
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
+    lines: usize,
+}
+
+/// Does it.
+///
+/// # Errors
+///
+/// A log that cannot be read, or a filter that says nothing.
+pub(crate) fn run(command: AuditCommand, pretty: bool) -> Result<Exit, Failure> {
+    let done = match command {
+        AuditCommand::Verify(args) => verify::verify(&directory(args.dir)?, args.pubkey, args.expect, pretty),
+        AuditCommand::Show(args) => show::show(&directory(args.dir)?, &args.filter, args.limit, pretty),
+        AuditCommand::Tail(args) => show::tail(&directory(args.dir)?, args.lines, args.follow, pretty),
+    };
+    match done {
+        // Whoever read this has seen enough.
+        Err(Failure::Stdout(e)) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(Exit::Ok),
+        done => done,
+    }
+}
+
+fn directory(named: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    let default = || {
+        let xdg = Xdg::new().map_err(|_| {
+            Failure::Usage("neither HOME nor XDG_STATE_HOME is set; name the log's directory".to_owned())
+        })?;
+        let state = xdg.state_dir().unwrap_or_else(|| xdg.home_dir().join(".local/state"));
+        Ok(state.join("llm-osd/audit"))
+    };
+    named.map_or_else(default, Ok)
+}

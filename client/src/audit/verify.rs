@@ -1,0 +1,162 @@
+//! `llmsh audit verify`.
+
+use std::path::{Path, PathBuf};
+
+use llm_os_core::audit::{Link, Problem, ProblemKind, PublicKey, Verified, Verifier};
+use serde::Serialize;
+
+use crate::audit::segments::{Next, Segment, list, unreadable};
+use crate::exit::{Exit, Failure};
+use crate::{output, screen};
+
+/// What is printed of a log that verifies.
+#[derive(Debug, Serialize)]
+struct Report {
+    verifies: bool,
+    records: u64,
+    segments: usize,
+    head: Option<String>,
+    checkpoints: u64,
+    /// The last record that a checkpoint covers whose signature was verified.
+    covered: u64,
+    covers_end: bool,
+    key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receipt_seq: Option<u64>,
+}
+
+/// What is printed of one that does not.
+#[derive(Debug, Serialize)]
+struct Bad {
+    verifies: bool,
+    seq: u64,
+    problem: &'static str,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing_to: Option<u64>,
+    /// Where the line stands that showed it.
+    segment: String,
+    line: u64,
+}
+
+pub(super) fn verify(
+    dir: &Path,
+    pubkey: Option<PathBuf>,
+    expect: Option<String>,
+    pretty: bool,
+) -> Result<Exit, Failure> {
+    let segments = list(dir)?;
+    let key = key(dir, pubkey)?;
+    let mut verifier = Verifier::new();
+    if let Some(key) = key {
+        verifier = verifier.key(key);
+    }
+    if let Some(receipt) = &expect {
+        let link = Link::parse(receipt.as_bytes());
+        let what = "--expect takes a receipt: the 64 hexadecimal digits of an answer's meta.receipt";
+        verifier = verifier.expect(link.ok_or_else(|| Failure::Usage(what.to_owned()))?);
+    }
+    match read(&segments, verifier)? {
+        Ok(verified) => {
+            say_what_holds(&verified, key.is_some());
+            let Verified { records, head, checkpoints, covered, receipt } = verified;
+            let report = Report {
+                verifies: true,
+                records,
+                segments: segments.len(),
+                head: head.map(|link| link.as_str().to_owned()),
+                checkpoints,
+                covered,
+                covers_end: records > 0 && covered == records,
+                key: key.map(|key| key.to_string()),
+                receipt_seq: receipt,
+            };
+            print(&report, pretty)?;
+            Ok(Exit::Ok)
+        }
+        Err(bad) => {
+            screen::say(&format!("the log does not verify: record {}: {}", bad.seq, bad.message));
+            print(&bad, pretty)?;
+            Ok(Exit::Failed)
+        }
+    }
+}
+
+fn read(segments: &[PathBuf], mut verifier: Verifier) -> Result<Result<Verified, Bad>, Failure> {
+    let mut rest = Vec::new();
+    let (mut name, mut line) = (String::new(), 0);
+    for (index, path) in segments.iter().enumerate() {
+        let mut segment = Segment::open(path)?;
+        (name, line) = (segment.name(), 0);
+        loop {
+            line += 1;
+            let taken = match segment.next()? {
+                Next::End => break,
+                Next::Line(bytes) => verifier.line(bytes),
+                Next::Rest(bytes) if index + 1 == segments.len() => {
+                    rest.extend_from_slice(bytes);
+                    break;
+                }
+                // Only the last segment may be in the middle of a line.
+                Next::Rest(_) => verifier.line(b""),
+            };
+            if let Err(problem) = taken {
+                return Ok(Err(Bad::new(&problem, name, line)));
+            }
+        }
+    }
+    Ok(verifier.finish(&rest).map_err(|problem| Bad::new(&problem, name, line)))
+}
+
+impl Bad {
+    fn new(problem: &Problem, segment: String, line: u64) -> Self {
+        let (name, missing_to) = match problem.kind {
+            ProblemKind::Malformed => ("malformed", None),
+            ProblemKind::Gap { to } => ("gap", Some(to)),
+            ProblemKind::Number { .. } => ("number", None),
+            ProblemKind::Altered => ("altered", None),
+            ProblemKind::Signature => ("signature", None),
+            ProblemKind::Torn => ("torn", None),
+            ProblemKind::NoReceipt => ("no_receipt", None),
+        };
+        let message = problem.kind.to_string();
+        Self { verifies: false, seq: problem.seq, problem: name, message, missing_to, segment, line }
+    }
+}
+
+/// The key that is named, or the one that the host keeps beside its log.
+fn key(dir: &Path, named: Option<PathBuf>) -> Result<Option<PublicKey>, Failure> {
+    let beside = dir.join("../audit.pub");
+    let path = match named {
+        Some(path) => path,
+        None if beside.exists() => beside,
+        None => return Ok(None),
+    };
+    let text = std::fs::read_to_string(&path).map_err(|e| unreadable(&path, &e))?;
+    let what = || {
+        format!(
+            "{} is not a public key: a host writes it as audit.pub, 64 hexadecimal digits",
+            path.display()
+        )
+    };
+    PublicKey::parse(&text).map(Some).ok_or_else(|| Failure::Usage(what()))
+}
+
+fn say_what_holds(verified: &Verified, with_key: bool) {
+    let records = verified.records;
+    screen::say(&match (with_key, verified.covers_end()) {
+        (true, true) => format!("the log verifies: {records} records, signed to the end"),
+        (true, false) => format!(
+            "the log verifies: {records} records, signed up to {}; that none is missing after the last, a receipt tells (--expect)",
+            verified.covered
+        ),
+        (false, _) => {
+            format!("the chain of {records} records verifies; no signature was checked: give --pubkey FILE")
+        }
+    });
+}
+
+fn print(report: &impl Serialize, pretty: bool) -> Result<(), Failure> {
+    let json = serde_json::to_string(report).expect("plain fields");
+    output::print(&json, pretty)
+}

@@ -1,0 +1,257 @@
+//! The log, verified and shown from its files.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use llm_os_core::audit::{Body, Chain, Entry, Event, Link, Signer, What, segment_name};
+use llm_os_core::name::Id;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::peer::{Ran, command, run};
+
+const TIME: &str = "2026-11-23T05:54:01.123456Z";
+
+/// A state directory with a log in it.
+struct Log {
+    state: TempDir,
+    chain: Chain,
+}
+
+impl Log {
+    /// Two segments of three records and a checkpoint each: intents of fs.read, r-1 to r-6.
+    fn new() -> Self {
+        let state = TempDir::new().unwrap();
+        std::fs::create_dir(state.path().join("audit")).unwrap();
+        let mut log = Self { state, chain: Chain::default() };
+        std::fs::write(log.state.path().join("audit.pub"), format!("{}\n", signer().public())).unwrap();
+        for number in [1, 2] {
+            for n in 1..=3 {
+                log.append(number, &intent(&format!("r-{}", (number - 1) * 3 + n), "why"));
+            }
+            let mut line = Vec::new();
+            log.chain.checkpoint(&signer(), TIME, &mut line);
+            log.write(number, &line);
+        }
+        log
+    }
+
+    fn append(&mut self, number: u32, entry: &Entry) {
+        let mut line = Vec::new();
+        self.chain.append(&Body::of(entry), TIME, &mut line);
+        self.write(number, &line);
+    }
+
+    fn write(&self, number: u32, bytes: &[u8]) {
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(self.segment(number));
+        file.unwrap().write_all(bytes).unwrap();
+    }
+
+    fn segment(&self, number: u32) -> PathBuf {
+        self.state.path().join("audit").join(segment_name(number))
+    }
+
+    fn edit(&self, number: u32, edit: impl FnOnce(String) -> String) {
+        let text = std::fs::read_to_string(self.segment(number)).unwrap();
+        std::fs::write(self.segment(number), edit(text)).unwrap();
+    }
+
+    fn llmsh(&self, args: &[&str]) -> Ran {
+        let args = [&["audit"], args].concat();
+        run(command(self.state.path(), self.state.path(), &args).env("HOME", "/nowhere"), "")
+    }
+
+    fn verify(&self, more: &[&str]) -> (i32, Value) {
+        let ran = self.llmsh(&[&["verify", "audit"], more].concat());
+        assert!(!ran.stderr.is_empty());
+        (ran.code, serde_json::from_str(&ran.stdout).unwrap())
+    }
+}
+
+fn signer() -> Signer {
+    Signer::from_seed(&[7; 32])
+}
+
+fn intent(request: &str, why: &str) -> Entry {
+    let what = What { action: "fs.read".to_owned(), index: 0, params: None, effects: Vec::new() };
+    Entry {
+        request_id: Id::new(request),
+        run: Some(request.to_owned()),
+        why: Some(why.to_owned()),
+        what: Some(what),
+        ..Entry::new(Event::Intent)
+    }
+}
+
+fn requests(ran: &Ran) -> Vec<Value> {
+    ran.stdout
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["request_id"].clone())
+        .collect()
+}
+
+#[test]
+fn a_whole_log_verifies_with_the_key_beside_it() {
+    let log = Log::new();
+    let (code, report) = log.verify(&[]);
+    let expected = json!({
+        "verifies": true, "records": 8, "segments": 2, "head": log.chain.head().as_str(), "checkpoints": 2,
+        "covered": 8, "covers_end": true, "key": signer().public().to_string(),
+    });
+    assert_eq!((code, report), (0, expected));
+}
+
+#[test]
+fn without_a_key_the_chain_alone_is_verified_and_that_is_said() {
+    let log = Log::new();
+    std::fs::remove_file(log.state.path().join("audit.pub")).unwrap();
+    let ran = log.llmsh(&["verify", "audit"]);
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((ran.code, &report["key"], &report["covered"]), (0, &Value::Null, &json!(0)));
+    assert!(ran.stderr.contains("--pubkey"), "{}", ran.stderr);
+}
+
+#[test]
+fn another_key_does_not_verify() {
+    let log = Log::new();
+    let other = log.state.path().join("other.pub");
+    std::fs::write(&other, Signer::from_seed(&[8; 32]).public().to_string()).unwrap();
+    let (code, report) = log.verify(&["--pubkey", other.to_str().unwrap()]);
+    assert_eq!((code, &report["seq"], &report["problem"]), (1, &json!(4), &json!("signature")));
+}
+
+/// A06.
+#[test]
+fn what_was_altered_taken_out_or_torn_is_named_with_its_place() {
+    let check = |change: fn(&Log), expected: Value| {
+        let log = Log::new();
+        change(&log);
+        let (code, mut report) = log.verify(&[]);
+        report.as_object_mut().unwrap().remove("message");
+        assert_eq!((code, report), (1, expected));
+    };
+    let one = segment_name(1);
+    let two = segment_name(2);
+    check(
+        |log| log.edit(1, |text| text.replacen("why\":\"why", "why\":\"wry", 1)),
+        json!({"verifies": false, "seq": 1, "problem": "altered", "segment": one, "line": 3}),
+    );
+    check(
+        |log| log.edit(2, |text| text.split_once('\n').unwrap().1.to_owned()),
+        json!({"verifies": false, "seq": 5, "problem": "gap", "missing_to": 5, "segment": two, "line": 1}),
+    );
+    check(
+        |log| std::fs::remove_file(log.segment(1)).unwrap(),
+        json!({"verifies": false, "seq": 1, "problem": "gap", "missing_to": 4, "segment": two, "line": 1}),
+    );
+    check(
+        |log| log.edit(2, |text| text[..text.len() - 5].to_owned()),
+        json!({"verifies": false, "seq": 8, "problem": "torn", "segment": two, "line": 4}),
+    );
+    check(
+        |log| log.edit(1, |text| text[..text.len() - 1].to_owned()),
+        json!({"verifies": false, "seq": 4, "problem": "malformed", "segment": one, "line": 4}),
+    );
+}
+
+#[test]
+fn a_receipt_tells_whether_the_end_was_cut_off() {
+    let mut log = Log::new();
+    log.append(2, &intent("r-7", "why"));
+    let receipt = log.chain.head().as_str().to_owned();
+    let (code, report) = log.verify(&["--expect", &receipt]);
+    assert_eq!((code, &report["receipt_seq"], &report["covers_end"]), (0, &json!(9), &json!(false)));
+    log.edit(2, |text| text[..=text[..text.len() - 1].rfind('\n').unwrap()].to_owned());
+    assert_eq!(log.verify(&[]).0, 0);
+    let (code, report) = log.verify(&["--expect", &receipt]);
+    assert_eq!((code, &report["problem"], &report["seq"]), (1, &json!("no_receipt"), &json!(9)));
+    assert_eq!(log.llmsh(&["verify", "audit", "--expect", "abc"]).code, 2);
+    let start = Link::START.as_str().to_owned();
+    assert_eq!(log.verify(&["--expect", &start]).0, 1);
+}
+
+#[test]
+fn a_directory_without_a_log_is_wrong_usage_with_the_next_step() {
+    let log = Log::new();
+    for dir in [".", "missing"] {
+        let ran = log.llmsh(&["verify", dir]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
+        assert!(ran.stderr.contains("name"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn the_log_is_found_in_the_xdg_state_directory() {
+    let log = Log::new();
+    let base = TempDir::new().unwrap();
+    std::fs::create_dir(base.path().join("llm-osd")).unwrap();
+    std::os::unix::fs::symlink(log.state.path().join("audit"), base.path().join("llm-osd/audit")).unwrap();
+    let mut command = command(log.state.path(), log.state.path(), &["audit", "tail", "-n", "1"]);
+    let ran = run(command.env("HOME", "/nowhere").env("XDG_STATE_HOME", base.path()), "");
+    assert_eq!((ran.code, ran.stdout.lines().count()), (0, 1), "{}", ran.stderr);
+}
+
+#[test]
+fn show_prints_the_lines_that_match_as_they_are() {
+    let log = Log::new();
+    let all = log.llmsh(&["show", "audit"]);
+    let files = [1, 2].map(|number| std::fs::read_to_string(log.segment(number)).unwrap()).concat();
+    assert_eq!((all.code, all.stdout), (0, files));
+    assert_eq!(requests(&log.llmsh(&["show", "audit", "--request", "r-5"])), ["r-5"]);
+    assert_eq!(
+        requests(&log.llmsh(&["show", "audit", "--action", "fs.read", "--limit", "2"])),
+        ["r-5", "r-6"]
+    );
+    assert_eq!(requests(&log.llmsh(&["show", "audit", "--action", "fs.write"])), Vec::<Value>::new());
+    assert_eq!(log.llmsh(&["show", "audit", "--since", "soon"]).code, 2);
+}
+
+/// A05: whoever wrote to the file.
+#[test]
+fn nothing_but_printable_ascii_is_shown() {
+    let mut log = Log::new();
+    log.append(2, &intent("r-7", "\u{1b}[2J\u{9b}\u{202e}\u{7f}\n"));
+    log.write(2, b"\x1b[2J not a record\n");
+    for args in [&["show", "audit"][..], &["tail", "audit"], &["tail", "audit", "-n", "1"]] {
+        let ran = log.llmsh(args);
+        assert!(
+            ran.stdout.bytes().chain(ran.stderr.bytes()).all(|b| matches!(b, b'\n' | b' '..=b'~')),
+            "{ran:?}"
+        );
+    }
+    let shown = log.llmsh(&["show", "audit"]);
+    assert_eq!(shown.code, 1);
+    assert!(shown.stderr.contains("line 6"), "{}", shown.stderr);
+}
+
+#[test]
+fn tail_prints_the_newest_across_segments() {
+    let log = Log::new();
+    let ran = log.llmsh(&["tail", "audit", "-n", "6"]);
+    assert_eq!(
+        requests(&ran),
+        [json!("r-3"), json!(null), json!("r-4"), json!("r-5"), json!("r-6"), json!(null)]
+    );
+}
+
+#[test]
+fn a_followed_log_goes_on_through_a_rotation() {
+    let mut log = Log::new();
+    let mut command =
+        command(log.state.path(), log.state.path(), &["audit", "tail", "audit", "-f", "-n", "1"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(next()["event"], "checkpoint");
+    let mut line = Vec::new();
+    log.chain.append(&Body::of(&intent("r-7", "why")), TIME, &mut line);
+    let (half, rest) = line.split_at(20);
+    log.write(2, half);
+    log.write(2, rest);
+    assert_eq!(next()["request_id"], "r-7");
+    log.append(3, &intent("r-8", "why"));
+    assert_eq!(next()["request_id"], "r-8");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
