@@ -29,18 +29,22 @@ pub enum Action {
         path: WirePath,
         /// The content, as text.
         #[serde(default)]
-        #[schemars(with = "Secret")]
+        #[schemars(with = "Secret", skip_serializing_if = "Option::is_none")]
         content: Option<Secret>,
         /// The content, as standard base64 with padding, where it is not text.
         #[serde(default)]
-        #[schemars(with = "Secret")]
+        #[schemars(with = "Secret", skip_serializing_if = "Option::is_none")]
         content_base64: Option<Secret>,
         /// What is expected to be there.
         mode: WriteMode,
         /// The permissions as three octal digits, such as "644" (the default of a new file); a file that is replaced
         /// keeps its own. Not with `append`.
         #[serde(default)]
-        #[schemars(with = "String", regex(pattern = "^0?[0-7]{3}$"))]
+        #[schemars(
+            with = "String",
+            skip_serializing_if = "Option::is_none",
+            regex(pattern = "^0?[0-7]{3}$")
+        )]
         permissions: Option<String>,
     },
     /// Replaces text in a UTF-8 file, exactly as often as expected, and shows what changed as a unified diff.
@@ -75,7 +79,7 @@ pub enum Action {
         limit: u32,
         /// `next` of the answer before, to go on behind it.
         #[serde(default)]
-        #[schemars(with = "String")]
+        #[schemars(with = "String", skip_serializing_if = "Option::is_none")]
         next: Option<String>,
     },
     /// Tells what is at a path: its type, size and permissions. A symlink is not followed.
@@ -90,11 +94,11 @@ pub enum Action {
         path: WirePath,
         /// Which files, such as "*.rs" (anywhere below) or "src/**/*.rs" (from `path` on).
         #[serde(default)]
-        #[schemars(with = "String")]
+        #[schemars(with = "String", skip_serializing_if = "Option::is_none")]
         glob: Option<String>,
         /// A regular expression (Rust's regex syntax) that a line must match.
         #[serde(default)]
-        #[schemars(with = "String")]
+        #[schemars(with = "String", skip_serializing_if = "Option::is_none")]
         pattern: Option<String>,
         /// Makes no difference between upper and lower case in `pattern`.
         #[serde(default)]
@@ -108,7 +112,7 @@ pub enum Action {
         max_results: u32,
         /// `next` of the answer before, to go on behind it.
         #[serde(default)]
-        #[schemars(with = "String")]
+        #[schemars(with = "String", skip_serializing_if = "Option::is_none")]
         next: Option<String>,
     },
     /// Creates a directory.
