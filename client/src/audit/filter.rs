@@ -149,7 +149,7 @@ mod tests {
         let text = |text: &str| Some(text.to_owned());
         let all = records();
         let check = |args: FilterArgs, expected: &[usize]| {
-            assert_eq!(shown(args.clone(), &all), expected, "{args:?}")
+            assert_eq!(shown(args.clone(), &all), expected, "{args:?}");
         };
         let none = FilterArgs::default;
         check(none(), &[0, 1, 2, 3, 4]);

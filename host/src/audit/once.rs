@@ -42,6 +42,7 @@ impl Once {
         let path = state.join("once");
         let file = private().read(true).append(true).create(true).open(&path).map_err(at(&path))?;
         owned(&path, &file, 0o077)?;
+        File::open(state).and_then(|dir| dir.sync_all()).map_err(at(state))?;
         let text = io::read_to_string(&file).map_err(at(&path))?;
         // A claim that was torn was never answered, and its request did not run.
         let whole = text.rfind('\n').map_or(0, |end| end + 1);

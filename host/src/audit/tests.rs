@@ -16,6 +16,7 @@ use super::{Log, OpenError, Options};
 mod crash;
 mod faults;
 mod grouping;
+mod speed;
 
 /// A state directory.
 struct State(TempDir);

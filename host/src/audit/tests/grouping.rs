@@ -1,9 +1,9 @@
 //! Many writers, one disk.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use super::*;
@@ -13,7 +13,8 @@ use crate::audit::disk::{Directory, Disk};
 struct Gated {
     disk: Directory,
     syncs: Arc<AtomicUsize>,
-    gate: Option<(Sender<()>, Arc<Mutex<Receiver<()>>>)>,
+    entered: Sender<()>,
+    go_on: Receiver<()>,
 }
 
 impl Disk for Gated {
@@ -31,10 +32,8 @@ impl Disk for Gated {
 
     fn sync(&mut self) -> io::Result<()> {
         self.syncs.fetch_add(1, Ordering::Relaxed);
-        if let Some((entered, go_on)) = &self.gate {
-            entered.send(()).unwrap();
-            go_on.lock().unwrap().recv().map_err(|_| io::Error::other("the test is over"))?;
-        }
+        self.entered.send(()).unwrap();
+        self.go_on.recv().map_err(|_| io::Error::other("the test is over"))?;
         self.disk.sync()
     }
 }
@@ -53,7 +52,7 @@ fn gated(state: &State) -> Gate {
     let (go_on, go_on_rx) = channel();
     let options = Options { segment_bytes: 64 << 20, checkpoint_records: 1_024 };
     let log = Log::open_on(state.0.path(), options, move |disk| {
-        Box::new(Gated { disk, syncs, gate: Some((entered_tx, Arc::new(Mutex::new(go_on_rx)))) })
+        Box::new(Gated { disk, syncs, entered: entered_tx, go_on: go_on_rx })
     });
     Gate { log: Arc::new(log.unwrap()), syncs: counted, entered, go_on }
 }
