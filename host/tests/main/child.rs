@@ -13,7 +13,7 @@ use crate::daemon::{Daemon, ping};
 const SEND: &str = "child::sends_each_line_of_its_input";
 
 /// The action that runs this binary, which sends a frame to each socket and prints what comes back.
-pub fn speaks_to(sockets: &[&Path], frame: &Value) -> Value {
+pub(crate) fn speaks_to(sockets: &[&Path], frame: &Value) -> Value {
     let lines: Vec<String> = sockets.iter().map(|socket| format!("{} {frame}\n", socket.display())).collect();
     let program = std::env::current_exe().unwrap();
     let argv = json!([program, SEND, "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
@@ -21,7 +21,7 @@ pub fn speaks_to(sockets: &[&Path], frame: &Value) -> Value {
 }
 
 /// What the child printed, one for each socket.
-pub fn heard(daemon: &Daemon, answer: &Value) -> Vec<Value> {
+pub(crate) fn heard(daemon: &Daemon, answer: &Value) -> Vec<Value> {
     let text = answer["results"][0]["output"]["stdout"]["text"].as_str();
     let text = text.unwrap_or_else(|| panic!("{answer:#}\n{}", daemon.said()));
     let lines = text.lines().filter_map(|line| line.split_once("heard: "));
@@ -35,10 +35,10 @@ fn sends_each_line_of_its_input() {
     std::io::stdin().read_to_string(&mut input).unwrap();
     for line in input.lines() {
         let (socket, frame) = line.split_once(' ').unwrap();
-        let heard = Client::try_connect(Path::new(socket)).and_then(|mut client| {
+        let heard = Client::try_connect(Path::new(socket)).map(|mut client| {
             // The host answers and closes without reading.
             let _ = client.try_send_bytes(format!("{frame}\n").as_bytes());
-            Ok(client.line())
+            client.line()
         });
         match heard {
             Ok(line) => println!("heard: {}", line.as_deref().unwrap_or("null").trim_end()),

@@ -10,16 +10,16 @@ use serde_json::{Value, json};
 use crate::process::PATIENCE;
 
 /// A connection to one of the sockets.
-pub struct Client {
+pub(crate) struct Client {
     stream: BufReader<UnixStream>,
 }
 
 impl Client {
-    pub fn connect(socket: &Path) -> Self {
+    pub(crate) fn connect(socket: &Path) -> Self {
         Self::try_connect(socket).unwrap_or_else(|e| panic!("{}: {e}", socket.display()))
     }
 
-    pub fn try_connect(socket: &Path) -> std::io::Result<Self> {
+    pub(crate) fn try_connect(socket: &Path) -> std::io::Result<Self> {
         let stream = UnixStream::connect(socket)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
@@ -28,34 +28,34 @@ impl Client {
 
     /// Sends a frame and waits for its answer.
     #[track_caller]
-    pub fn ask(&mut self, frame: &Value) -> Value {
+    pub(crate) fn ask(&mut self, frame: &Value) -> Value {
         self.send(frame);
         self.answer()
     }
 
-    pub fn send(&mut self, frame: &Value) {
+    pub(crate) fn send(&mut self, frame: &Value) {
         self.send_bytes(format!("{frame}\n").as_bytes());
     }
 
-    pub fn send_bytes(&mut self, bytes: &[u8]) {
+    pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
         self.stream.get_mut().write_all(bytes).unwrap();
     }
 
     /// As far as the other side takes it: it may have closed already.
-    pub fn try_send_bytes(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+    pub(crate) fn try_send_bytes(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.stream.get_mut().write_all(bytes)
     }
 
     /// The next line of the host.
     #[track_caller]
-    pub fn answer(&mut self) -> Value {
+    pub(crate) fn answer(&mut self) -> Value {
         let line = self.line().expect("an answer before the end");
         assert_shape(&line);
         serde_json::from_str(&line).unwrap()
     }
 
     /// The next line, or `None` where the host closed the connection.
-    pub fn line(&mut self) -> Option<String> {
+    pub(crate) fn line(&mut self) -> Option<String> {
         let mut line = String::new();
         match self.stream.read_line(&mut line) {
             Ok(0) => None,
@@ -67,19 +67,19 @@ impl Client {
     }
 
     /// Whether the host closed the connection, and sent nothing more before.
-    pub fn is_closed(&mut self) -> bool {
+    pub(crate) fn is_closed(&mut self) -> bool {
         self.line().is_none()
     }
 
     /// Everything until the host closes the connection, by length.
-    pub fn drain(&mut self) -> usize {
+    pub(crate) fn drain(&mut self) -> usize {
         let mut rest = Vec::new();
         let _ = self.stream.read_to_end(&mut rest);
         rest.len()
     }
 
     /// Closes the writing side only.
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.stream.get_mut().shutdown(Shutdown::Write).unwrap();
     }
 }
@@ -94,55 +94,55 @@ fn assert_shape(line: &str) {
 }
 
 /// A plan to execute.
-pub fn plan(id: &str, actions: &[Value]) -> Value {
+pub(crate) fn plan(id: &str, actions: &[Value]) -> Value {
     json!({"request_id": id, "version": "1", "mode": "execute", "actions": actions})
 }
 
 /// The same with more fields, or other values for some.
-pub fn with(mut frame: Value, more: Value) -> Value {
+pub(crate) fn with(mut frame: Value, more: Value) -> Value {
     frame.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     frame
 }
 
 /// The same with a token.
-pub fn confirmed(frame: &Value, token: &str) -> Value {
+pub(crate) fn confirmed(frame: &Value, token: &str) -> Value {
     with(frame.clone(), json!({"confirmation": {"token": token}}))
 }
 
 /// One action.
-pub fn act(name: &str, params: Value) -> Value {
+pub(crate) fn act(name: &str, params: Value) -> Value {
     json!({"action": name, "params": params, "reason": "a test"})
 }
 
 /// `exec.run`.
-pub fn run(argv: &[&str]) -> Value {
+pub(crate) fn run(argv: &[&str]) -> Value {
     act("exec.run", json!({"argv": argv}))
 }
 
 /// `fs.write`, creating.
-pub fn write(path: &Path, content: &str) -> Value {
+pub(crate) fn write(path: &Path, content: &str) -> Value {
     act("fs.write", json!({"path": path, "content": content, "mode": "create"}))
 }
 
 /// `fs.read`.
-pub fn read(path: &Path) -> Value {
+pub(crate) fn read(path: &Path) -> Value {
     act("fs.read", json!({"path": path}))
 }
 
 /// An action that is allowed, and asks since it says so.
-pub fn asking(mut action: Value) -> Value {
+pub(crate) fn asking(mut action: Value) -> Value {
     action["danger"] = json!("a test says so");
     action
 }
 
 /// The code of a plan's error, or of the action that failed; empty where all went well.
-pub fn code(answer: &Value) -> &str {
+pub(crate) fn code(answer: &Value) -> &str {
     let failed = || answer["results"].as_array()?.iter().find_map(|result| result["error"]["code"].as_str());
     answer["error"]["code"].as_str().or_else(failed).unwrap_or_default()
 }
 
 /// The answer without what varies by nature.
-pub fn stable(mut answer: Value) -> Value {
+pub(crate) fn stable(mut answer: Value) -> Value {
     fn strip(value: &mut Value) {
         match value {
             Value::Object(fields) => {

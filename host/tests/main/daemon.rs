@@ -36,7 +36,7 @@ when {
 
 /// The folder that a daemon lives in: roots `r` (read) and `w` (write), policy, configuration, sockets, state.
 #[derive(Clone)]
-pub struct Place {
+pub(crate) struct Place {
     dir: Rc<TempDir>,
     /// Top-level keys of the configuration.
     keys: String,
@@ -48,7 +48,7 @@ pub struct Place {
 }
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("llm-osd-").tempdir().unwrap();
         // Other users must be able to reach what lies inside, where a test lets them.
         fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
@@ -66,51 +66,51 @@ impl Place {
     }
 
     /// Replaces the policy; `PLACE` in it is this folder.
-    pub fn set_policy(self, cedar: &str) -> Self {
+    pub(crate) fn set_policy(self, cedar: &str) -> Self {
         fs::write(self.path("policy.cedar"), cedar.replace("PLACE", self.dir.path().to_str().unwrap()))
             .unwrap();
         self
     }
 
     /// Adds `key = value` lines.
-    pub fn keys(mut self, lines: &str) -> Self {
+    pub(crate) fn keys(mut self, lines: &str) -> Self {
         self.keys += &format!("{lines}\n");
         self
     }
 
     /// Adds tables such as `[limits]`.
-    pub fn tables(mut self, lines: &str) -> Self {
+    pub(crate) fn tables(mut self, lines: &str) -> Self {
         self.tables += &format!("{lines}\n");
         self
     }
 
-    pub fn env(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().canonicalize().unwrap().join(name)
     }
 
-    pub fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         self.path("state")
     }
 
-    pub fn plan_socket(&self) -> PathBuf {
+    pub(crate) fn plan_socket(&self) -> PathBuf {
         self.path("plan/plan.sock")
     }
 
-    pub fn approval_socket(&self) -> PathBuf {
+    pub(crate) fn approval_socket(&self) -> PathBuf {
         self.path("approval/approval.sock")
     }
 
-    pub fn records(&self) -> Vec<Value> {
+    pub(crate) fn records(&self) -> Vec<Value> {
         records::records(&self.state())
     }
 
     /// Writes the configuration and gives the command that runs the daemon on it.
-    pub fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let place = self.path("");
         let place = place.to_str().unwrap().trim_end_matches('/');
         let config = format!(
@@ -126,13 +126,13 @@ impl Place {
         command
     }
 
-    pub fn start(self) -> Daemon {
+    pub(crate) fn start(self) -> Daemon {
         let command = self.command();
         Daemon::spawn(self, command)
     }
 
     /// Starts a daemon that must refuse to run, and gives what it says.
-    pub fn start_refused(&self) -> String {
+    pub(crate) fn start_refused(&self) -> String {
         refusal(self.command())
     }
 
@@ -142,7 +142,8 @@ impl Place {
 }
 
 /// The daemon without arguments, in a home of its own.
-pub fn bare_command(home: &Path) -> Command {
+#[allow(clippy::disallowed_methods, reason = "the daemon is what is tested")]
+pub(crate) fn bare_command(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_llm-osd"));
     fs::create_dir_all(home).unwrap();
     command.env_clear().env("HOME", home).env("PATH", "/usr/bin:/bin").current_dir(home);
@@ -152,7 +153,7 @@ pub fn bare_command(home: &Path) -> Command {
 
 /// Runs a daemon that must refuse to start, and gives what it says.
 #[track_caller]
-pub fn refusal(mut command: Command) -> String {
+pub(crate) fn refusal(mut command: Command) -> String {
     let mut child = command.spawn().unwrap();
     let status = wait_or_kill(&mut child);
     let mut said = String::new();
@@ -175,7 +176,7 @@ fn wait_or_kill(child: &mut Child) -> Option<ExitStatus> {
 }
 
 /// A running daemon.
-pub struct Daemon {
+pub(crate) struct Daemon {
     place: Place,
     child: Child,
     said: Arc<Mutex<String>>,
@@ -195,11 +196,11 @@ impl std::ops::Deref for Daemon {
 
 impl Daemon {
     /// A daemon with the policy and roots of most tests.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Place::new().start()
     }
 
-    pub fn spawn(place: Place, mut command: Command) -> Self {
+    pub(crate) fn spawn(place: Place, mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let said = Arc::new(Mutex::new(String::new()));
@@ -234,25 +235,25 @@ impl Daemon {
         daemon
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         self.said.lock().unwrap().clone()
     }
 
-    pub fn connect(&self) -> Client {
+    pub(crate) fn connect(&self) -> Client {
         Client::connect(&self.plan_socket())
     }
 
-    pub fn approver(&self) -> Client {
+    pub(crate) fn approver(&self) -> Client {
         Client::connect(&self.approval_socket())
     }
 
     /// Sends one frame on a connection of its own.
     #[track_caller]
-    pub fn ask(&self, frame: &Value) -> Value {
+    pub(crate) fn ask(&self, frame: &Value) -> Value {
         let answer = self.connect().ask(frame);
         if let Some(secret) = answer["meta"]["wait_secret"].as_str() {
             self.place.keep_secret(secret);
@@ -262,7 +263,7 @@ impl Daemon {
 
     /// One verb on the approval socket; its output, or the whole answer where it is refused.
     #[track_caller]
-    pub fn ask_approver(&self, verb: &str, params: Value) -> Value {
+    pub(crate) fn ask_approver(&self, verb: &str, params: Value) -> Value {
         let mut answer = self.approver().ask(&plan("approver", &[act(verb, params)]));
         let Some(output) = answer.pointer_mut("/results/0/output").map(Value::take) else { return answer };
         if let Some(token) = output["token"].as_str() {
@@ -273,7 +274,7 @@ impl Daemon {
 
     /// Sends a plan that must be held, and gives the id of the held plan and the whole answer.
     #[track_caller]
-    pub fn hold(&self, frame: &Value) -> (String, Value) {
+    pub(crate) fn hold(&self, frame: &Value) -> (String, Value) {
         let answer = self.ask(frame);
         assert_eq!(answer["error"]["code"], "confirmation_required", "{answer:#}");
         assert_eq!(answer["executed"], false);
@@ -282,7 +283,7 @@ impl Daemon {
 
     /// Approves a held plan as it is shown; the token.
     #[track_caller]
-    pub fn approve(&self, pending_id: &str) -> String {
+    pub(crate) fn approve(&self, pending_id: &str) -> String {
         let shown = self.ask_approver("host.pending", json!({"pending_id": pending_id}));
         let params = json!({"pending_id": pending_id, "sha256": shown["sha256"]});
         let approved = self.ask_approver("host.approve", params);
@@ -291,13 +292,13 @@ impl Daemon {
 
     /// Has a plan held and approved, and gives the token.
     #[track_caller]
-    pub fn token_for(&self, frame: &Value) -> String {
+    pub(crate) fn token_for(&self, frame: &Value) -> String {
         self.approve(&self.hold(frame).0)
     }
 
     /// The records of one event about one request, once there is any.
     #[track_caller]
-    pub fn recorded(&self, event: &str, request: &str) -> Vec<Value> {
+    pub(crate) fn recorded(&self, event: &str, request: &str) -> Vec<Value> {
         wait_for(&format!("{event} of {request}"), || {
             let all = self.records();
             let found: Vec<_> = records::of(&all, event, Some(request)).into_iter().cloned().collect();
@@ -305,13 +306,13 @@ impl Daemon {
         })
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_raw(self.pid().cast_signed()).unwrap(), signal).unwrap();
     }
 
     /// Whether no more is open than before the first connection, and no child is left.
     #[track_caller]
-    pub fn wait_until_quiet(&self) {
+    pub(crate) fn wait_until_quiet(&self) {
         let mut left = (Vec::new(), Vec::new());
         let quiet = |left: &mut (Vec<_>, Vec<_>)| {
             *left = (descriptors(self.pid()), children(self.pid()));
@@ -330,7 +331,7 @@ impl Daemon {
 
     /// Holds what must be true after every test, stops the daemon in order, and gives its place for another start.
     #[track_caller]
-    pub fn stop(self) -> Place {
+    pub(crate) fn stop(self) -> Place {
         assert_eq!(self.ask(&ping())["results"][0]["output"]["host"], "llm-osd");
         self.wait_until_quiet();
         self.signal(Signal::TERM);
@@ -339,7 +340,7 @@ impl Daemon {
 
     /// The same once it was told to stop.
     #[track_caller]
-    pub fn stopped(mut self) -> Place {
+    pub(crate) fn stopped(mut self) -> Place {
         let status = wait_or_kill(&mut self.child);
         self.ended = true;
         self.listening.take().unwrap().join().unwrap();
@@ -357,7 +358,7 @@ impl Daemon {
     }
 
     /// Ends it as a power cut would.
-    pub fn kill9(mut self) -> Place {
+    pub(crate) fn kill9(mut self) -> Place {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         self.ended = true;
@@ -377,7 +378,7 @@ impl Drop for Daemon {
 }
 
 /// `host.ping`.
-pub fn ping() -> Value {
+pub(crate) fn ping() -> Value {
     with(plan("ping", &[act("host.ping", json!({}))]), json!({}))
 }
 

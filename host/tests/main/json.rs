@@ -140,7 +140,7 @@ fn rows(valid: &str) -> Vec<(&'static str, Vec<u8>, Expected)> {
         (
             "unknown action",
             altered(valid, "fs.write", "fs.wirte"),
-            refused("unknown_action", Some("$.actions[0].action"), "fs.write"),
+            refused("unknown_action", Some("$.actions[0]"), "host.describe"),
         ),
     ];
     for number in ["1e400", "-1", "1.0", "-0", "18446744073709551616", "1e2", "\"1\""] {
@@ -183,7 +183,7 @@ fn frames_that_are_not_exactly_a_plan_are_refused_where_they_are_wrong_and_recor
 }
 
 /// How many refusals a summary stands for.
-pub fn counted(summary: &Value) -> u64 {
+pub(crate) fn counted(summary: &Value) -> u64 {
     let numbers = summary["data"].as_object().unwrap().values().filter_map(Value::as_u64);
     numbers.max().unwrap_or_else(|| panic!("{summary:#}"))
 }

@@ -169,6 +169,22 @@ fn a_host_told_to_stop_lets_what_runs_end_and_answers_it() {
 }
 
 #[test]
+fn a_host_told_to_stop_starts_nothing_that_waits() {
+    let daemon = Place::new().tables("[limits]\nrunning = 1").start();
+    let mut runs = daemon.connect();
+    runs.send(&sleep("runs", "1"));
+    daemon.recorded("intent", "runs");
+    let mut waits = daemon.connect();
+    waits.send(&plan("waits", &[write(&daemon.path("w/CANARY"), "x")]));
+    daemon.signal(Signal::TERM);
+    assert_eq!(code(&runs.answer()), "");
+    // Refused, or, where its frame was not read yet, not heard.
+    let answer = waits.line().map(|line| serde_json::from_str::<Value>(&line).unwrap());
+    assert!(answer.as_ref().is_none_or(|answer| code(answer) == "halted"), "{answer:#?}");
+    daemon.stopped();
+}
+
+#[test]
 fn a_host_told_to_stop_waits_only_so_long() {
     let daemon = Place::new().tables("[limits]\nstop_s = 1").start();
     let mut client = daemon.connect();

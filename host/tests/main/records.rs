@@ -8,7 +8,7 @@ use llm_os_core::audit::{PublicKey, Verified, Verifier, segment_number};
 use serde_json::Value;
 
 /// The segments below a state directory, in order.
-pub fn segments(state: &Path) -> Vec<PathBuf> {
+pub(crate) fn segments(state: &Path) -> Vec<PathBuf> {
     let mut segments = BTreeMap::new();
     let mut folders = vec![state.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -25,12 +25,12 @@ pub fn segments(state: &Path) -> Vec<PathBuf> {
 }
 
 /// Every byte of the log.
-pub fn bytes(state: &Path) -> Vec<u8> {
+pub(crate) fn bytes(state: &Path) -> Vec<u8> {
     segments(state).iter().flat_map(|segment| fs::read(segment).unwrap()).collect()
 }
 
 /// The whole lines so far. A running host may be in the middle of another.
-pub fn records(state: &Path) -> Vec<Value> {
+pub(crate) fn records(state: &Path) -> Vec<Value> {
     let bytes = bytes(state);
     let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
     let lines = bytes[..whole].split(|b| *b == b'\n').filter(|line| !line.is_empty());
@@ -40,7 +40,7 @@ pub fn records(state: &Path) -> Vec<Value> {
 }
 
 /// The records of one event, about one request where one is named.
-pub fn of<'a>(records: &'a [Value], event: &str, request: Option<&str>) -> Vec<&'a Value> {
+pub(crate) fn of<'a>(records: &'a [Value], event: &str, request: Option<&str>) -> Vec<&'a Value> {
     let wanted =
         |record: &&Value| record["event"] == event && request.is_none_or(|id| record["request_id"] == id);
     records.iter().filter(wanted).collect()
@@ -48,7 +48,7 @@ pub fn of<'a>(records: &'a [Value], event: &str, request: Option<&str>) -> Vec<&
 
 /// Verifies the chain and its signatures.
 #[track_caller]
-pub fn verify(state: &Path) -> Verified {
+pub(crate) fn verify(state: &Path) -> Verified {
     let folder = segments(state)[0].parent().unwrap().to_owned();
     let candidates = [folder.join("audit.pub"), state.join("audit.pub")];
     let key = candidates.iter().find_map(|path| fs::read_to_string(path).ok()).expect("a public key");
@@ -64,7 +64,7 @@ pub fn verify(state: &Path) -> Verified {
 
 /// Every intent has exactly one outcome, or one note that it was interrupted, and none comes without its intent.
 #[track_caller]
-pub fn assert_settled(records: &[Value]) {
+pub(crate) fn assert_settled(records: &[Value]) {
     let key = |record: &Value| {
         let index = record["what"]["index"].as_u64().or(record["data"]["index"].as_u64());
         (record["run"].as_str().unwrap_or_default().to_owned(), index)
