@@ -1,6 +1,6 @@
 //! The capabilities of a host: collected at link time, sorted, checked, opened.
 //!
-//! Capabilities are typed for their authors and erased here in private, since a host holds many of them; [`Bridge`]
+//! Capabilities are typed for their authors and erased here in private, since a host holds many of them; `Bridge`
 //! is the one place where both meet.
 
 use std::any::Any;

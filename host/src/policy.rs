@@ -298,6 +298,15 @@ impl Roots {
         Self { read: roots.iter().map(spelled).collect(), write }
     }
 
+    /// The groups of what these roots hold: the deepest of them says whether it may be written.
+    fn groups_of(&self, holds: impl Fn(&str) -> bool) -> Vec<&'static str> {
+        match self.read.iter().filter(|root| holds(root)).max_by_key(|root| root.len()) {
+            Some(deepest) if self.write.contains(deepest) => vec!["read", "write"],
+            Some(_) => vec!["read"],
+            None => Vec::new(),
+        }
+    }
+
     /// The roots in the entity `Roots::"<group>"`.
     fn group(&self, group: &str) -> &[String] {
         match group {

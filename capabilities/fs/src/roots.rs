@@ -112,11 +112,7 @@ impl Roots {
     /// Opens the directory that holds the entry `path`, and the entry itself, to change it.
     pub(crate) fn entry(&self, path: &[u8]) -> Result<Slot, Fault> {
         let (root, names) = self.locate(path)?;
-        if root.mode == RootMode::Read {
-            let message =
-                format!("the root \"{}\" is for reading only: nothing below it changes", shown(&root.path));
-            return Err(Fault::denied(message));
-        }
+        self.check_writable(&root.path)?;
         let Some((name, above)) = names.split_last() else {
             return Err(Fault::denied(format!(
                 "\"{}\" is a root itself: name something below it",
@@ -125,6 +121,7 @@ impl Roots {
         };
         match self.lookup(root, above, Last::Follow, path)? {
             Place::Missing(mut missing) => {
+                self.check_writable(&missing.above.path)?;
                 missing.rest.push(name.to_vec());
                 Ok(Slot::NoDirectory(missing))
             }
@@ -132,6 +129,8 @@ impl Roots {
                 Err(Fault::new(READ_FAILED, format!("\"{}\" is not a directory", shown(&dir.path))))
             }
             Place::Found(dir) => {
+                self.check_writable(&dir.path)?;
+                self.check_holds_no_root(&join(&dir.path, name))?;
                 let occupant = match open_entry(&dir.fd, name) {
                     Ok(fd) => Some(self.handle(root, fd, path)?),
                     Err(Errno::NOENT) => None,
@@ -171,6 +170,32 @@ impl Roots {
         match self.descriptors.path_of(judged.fd()) {
             Ok(path) if path == judged.path => Ok(()),
             _ => Err(target_changed(&judged.path)),
+        }
+    }
+
+    /// The deepest root of a real path says whether something below it may change: a symlink, or a plan that names an
+    /// outer root, does not get around a root for reading that lies inside one for writing.
+    fn check_writable(&self, real: &[u8]) -> Result<(), Fault> {
+        let holding = self.roots.iter().filter(|root| is_below(real, &root.path));
+        match holding.max_by_key(|root| root.path.len()) {
+            Some(root) if root.mode == RootMode::Read => {
+                let root = shown(&root.path);
+                Err(Fault::denied(format!(
+                    "the root \"{root}\" is for reading only: nothing below it changes"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A root, or what holds one, is not replaced, moved or removed.
+    fn check_holds_no_root(&self, entry: &[u8]) -> Result<(), Fault> {
+        match self.roots.iter().find(|root| is_below(&root.path, entry)) {
+            Some(root) => {
+                let (entry, root) = (shown(entry), shown(&root.path));
+                Err(Fault::denied(format!("\"{entry}\" holds the root \"{root}\": name something below it")))
+            }
+            None => Ok(()),
         }
     }
 

@@ -31,8 +31,7 @@ impl Entity {
         match kind {
             Kind::Path | Kind::Program => {
                 entity.above = path::ancestors(id);
-                let below = |group: &&str| roots.group(group).iter().any(|root| entity.is_in(root));
-                entity.roots = ["read", "write"].into_iter().filter(below).collect();
+                entity.roots = roots.groups_of(|root| entity.is_in(root));
             }
             Kind::Window | Kind::Display | Kind::Device | Kind::Own(_) => {}
         }

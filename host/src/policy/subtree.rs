@@ -25,9 +25,10 @@ fn is_same_below(dir: &str, scope: &ResourceConstraint, roots: &Roots) -> bool {
             match group.type_name().to_string().as_str() {
                 "Path" => !is_below(id, dir),
                 "Roots" => {
-                    let roots = roots.group(id);
-                    roots.iter().any(|root| is_at_or_below(dir, root))
-                        || !roots.iter().any(|root| is_below(root, dir))
+                    // What lies in a root may be read all the way down; a deeper root says anew what may be written.
+                    let all = roots.group("read");
+                    let readable = id == "read" && all.iter().any(|root| is_at_or_below(dir, root));
+                    readable || !all.iter().any(|root| is_below(root, dir))
                 }
                 _ => true,
             }

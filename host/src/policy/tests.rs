@@ -118,7 +118,12 @@ fn registry() -> Registry {
 
 fn roots() -> Vec<Root> {
     let root = |path: &str, mode| Root { path: PathBuf::from(path), mode };
-    vec![root("/w", Mode::Write), root("/r", Mode::Read), root("/r/inner", Mode::Write)]
+    vec![
+        root("/w", Mode::Write),
+        root("/w/kept", Mode::Read),
+        root("/r", Mode::Read),
+        root("/r/inner", Mode::Write),
+    ]
 }
 
 fn try_load(text: &str) -> Result<Policy, PolicyError> {
@@ -231,6 +236,7 @@ fn roots_are_groups_by_their_mode() {
     check(&policy, ("fs.read", Verb::Observe, "/w/x"), Decision::Allow, &["r"]);
     check(&policy, ("fs.write", Verb::Change, "/r/x"), Decision::Deny, &[]);
     check(&policy, ("fs.write", Verb::Change, "/r/inner/x"), Decision::Allow, &["w"]);
+    check(&policy, ("fs.write", Verb::Change, "/w/kept/x"), Decision::Deny, &[]);
     check(&policy, ("fs.read", Verb::Observe, "/rest"), Decision::Deny, &[]);
 }
 

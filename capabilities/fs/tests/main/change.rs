@@ -157,6 +157,33 @@ fn f19_names_that_act_later_by_themselves_are_told_to_the_policy_in_any_case() {
 }
 
 #[test]
+fn a_read_root_inside_a_write_root_stays_as_it_is() {
+    let outside = tempfile::TempDir::new().unwrap();
+    let outer = outside.path().canonicalize().unwrap();
+    let kept = outer.join("d/kept");
+    fs::create_dir_all(&kept).unwrap();
+    fs::write(kept.join("t"), "x").unwrap();
+    symlink("d/kept", outer.join("link")).unwrap();
+    let roots = [(&outer, RootMode::Write), (&kept, RootMode::Read)];
+    let roots = roots.map(|(path, mode)| Root { path: path.clone(), mode });
+    let world = World::configured::<Fs>(json!({}), &roots);
+    let at = |name: &str| outer.join(name).to_str().unwrap().to_owned();
+    for (action, params) in [
+        ("fs.write", write(&at("d/kept/t"), "y", "replace")),
+        ("fs.write", write(&at("link/t"), "y", "replace")),
+        ("fs.write", write(&at("link/new/t"), "y", "create")),
+        ("fs.remove", json!({"path": at("link/t")})),
+        ("fs.remove", json!({"path": at("d/kept"), "recursive": true})),
+        ("fs.remove", json!({"path": at("d"), "recursive": true})),
+        ("fs.move", json!({"from": at("d"), "to": at("e")})),
+    ] {
+        world.refused(action, params, "policy_denied");
+    }
+    assert_eq!(fs::read_to_string(kept.join("t")).unwrap(), "x");
+    assert_eq!(world.send("fs.write", write(&at("d/free"), "y", "create"))["results"][0]["status"], "ok");
+}
+
+#[test]
 fn nothing_below_a_read_root_changes() {
     let outside = tempfile::TempDir::new().unwrap();
     let root = outside.path().canonicalize().unwrap();
