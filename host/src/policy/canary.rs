@@ -88,8 +88,11 @@ fn expected(concrete: &Concrete, place: &Resource, roots: &Roots) -> BTreeSet<St
         let dirs = ["/", "/canary", "/canary/dir", "/canary/dir/file", "/canary/di"];
         let paths = dirs.into_iter().filter(|dir| starts(dir));
         expected.extend(paths.map(|dir| format!("principal, action, resource in Path::\"{dir}\"")));
-        let groups = [("read", &roots.read), ("write", &roots.write)].into_iter();
-        let groups = groups.filter(|(_, list)| list.iter().any(|root| starts(root)));
+        // The deepest root that holds it says whether it may be written.
+        let deepest = roots.read.iter().filter(|root| starts(root)).max_by_key(|root| root.len());
+        let groups =
+            [("read", deepest.is_some()), ("write", deepest.is_some_and(|root| roots.write.contains(root)))];
+        let groups = groups.into_iter().filter(|(_, within)| *within);
         expected
             .extend(groups.map(|(group, _)| format!("principal, action, resource in Roots::\"{group}\"")));
     }

@@ -87,6 +87,17 @@ fn what_cannot_be_checked_keeps_it_from_starting() {
     assert!(said.contains("/nonexistent/llm-osd.toml"), "{said}");
 }
 
+#[test]
+fn a_root_for_reading_inside_one_for_writing_starts_and_stays_as_it_is() {
+    let place = Place::new();
+    let whole = format!("[[roots]]\npath = \"{}\"\nmode = \"write\"", place.path("").display());
+    let daemon = place.tables(&whole).start();
+    let written = daemon.ask(&plan("nested", &[write(&daemon.path("r/CANARY"), "x")]));
+    assert_ne!(code(&written), "", "{written:#}");
+    assert_eq!(code(&daemon.ask(&plan("nested", &[write(&daemon.path("beside"), "x")]))), "");
+    daemon.stop();
+}
+
 /// S04, S10
 #[test]
 fn a_socket_path_that_is_taken_stays_as_it_is() {
