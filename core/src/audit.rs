@@ -13,6 +13,8 @@
 //! bytes of the line before, without its LF; the first line has 64 zeros. A line of the event `checkpoint` is signed
 //! with Ed25519 over all of its own bytes, hence over the head and the count of everything before it.
 //!
+//! The segment in use is longer than what was [`written`] to it: zeros follow, which the next records fill.
+//!
 //! What the chain alone cannot show is a cut at the end, or a change in the last line: a later checkpoint, or a receipt
 //! that a caller kept, can.
 
@@ -35,6 +37,12 @@ pub fn segment_name(number: u32) -> String {
 pub fn segment_number(name: &str) -> Option<u32> {
     let number = name.strip_prefix("audit-")?.strip_suffix(".jsonl")?.parse().ok()?;
     (segment_name(number) == name).then_some(number)
+}
+
+/// The bytes of a segment, or of its end, without the zeros that no record filled yet. A record holds no zero byte.
+pub fn written(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
+    &bytes[..end]
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use llm_os_core::audit::segment_number;
+use llm_os_core::audit::{segment_number, written};
 
 use crate::exit::Failure;
 
@@ -61,11 +61,15 @@ impl Segment {
         self.line.clear();
         let read = Read::take(&mut self.file, LONGEST).read_until(b'\n', &mut self.line);
         read.map_err(|e| unreadable(&self.path, &e))?;
-        Ok(match self.line.strip_suffix(b"\n") {
-            Some(line) => Next::Line(line),
-            None if self.line.is_empty() => Next::End,
-            None => Next::Rest(&self.line),
-        })
+        if self.line.ends_with(b"\n") {
+            return Ok(Next::Line(&self.line[..self.line.len() - 1]));
+        }
+        // A segment in use ends with zeros, which its next records fill.
+        let rest = written(&self.line).len();
+        if rest == 0 && !self.line.is_empty() {
+            self.again()?;
+        }
+        Ok(if rest == 0 { Next::End } else { Next::Rest(&self.line[..rest]) })
     }
 
     /// Steps back before bytes that no LF ended yet.

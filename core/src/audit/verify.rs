@@ -2,7 +2,7 @@
 
 use serde::de::IgnoredAny;
 
-use crate::audit::{Event, Line, Link, PublicKey};
+use crate::audit::{Event, Line, Link, PublicKey, written};
 
 /// Verifies a log from its first line on.
 #[derive(Debug, Default)]
@@ -155,7 +155,7 @@ impl Verifier {
         }
     }
 
-    /// The log ended. `rest` are the bytes after the last LF.
+    /// The log ended. `rest` are the bytes after the last LF; zeros at their end say nothing, see [`written`].
     ///
     /// # Errors
     ///
@@ -166,7 +166,7 @@ impl Verifier {
             // Nothing tells whether the last record's link or the one before was altered: the earlier is named.
             return Err(problem(end - 1, ProblemKind::Altered));
         }
-        if !rest.is_empty() {
+        if !written(rest).is_empty() {
             return Err(problem(end + 1, ProblemKind::Torn));
         }
         if self.expect.is_some() && self.verified.receipt.is_none() {

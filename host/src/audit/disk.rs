@@ -1,28 +1,39 @@
 //! What stands between the log and the disk: one directory, its lock, and the segment that is written.
+//!
+//! A segment is made longer by [`ROOM`] zeros at a time, ahead of its records: a record then fills blocks that the file
+//! has already, so that `fdatasync` has no new length to write beside it, which saves about a third of its time. What
+//! follows the last record of a segment in use is therefore zeros, and an orderly end cuts them off.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use llm_os_core::audit::{segment_name, segment_number};
+use llm_os_core::audit::{segment_name, segment_number, written};
 use rustix::fs::{AtFlags, FlockOperation, Stat, flock, fstat, statat};
 
 use crate::audit::OpenError;
 use crate::audit::files::{at, directory, owned, private};
 
-/// The four things that the log does to a disk; tests let each of them fail.
+/// How many zeros a segment is made longer by.
+const ROOM: u64 = 256 << 10;
+
+/// The five things that the log does to a disk; tests let each of them fail.
 pub(super) trait Disk: Send {
     /// Makes a segment, durably; what is appended goes there from now on.
     fn create(&mut self, number: u32) -> io::Result<()>;
 
-    /// Checks that the segment is still where it was made, with exactly this length.
-    fn check(&self, length: u64) -> io::Result<()>;
+    /// Checks that the segment is still where it was made, and as long as it was left.
+    fn check(&self) -> io::Result<()>;
 
     /// Appends some of the bytes, and says how many.
     fn append(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
     /// Waits until everything appended is on the disk.
     fn sync(&mut self) -> io::Result<()>;
+
+    /// Cuts off what no record filled, durably.
+    fn trim(&mut self) -> io::Result<()>;
 }
 
 /// The directory of a log. One process has it at a time.
@@ -38,6 +49,10 @@ struct Segment {
     name: String,
     file: File,
     identity: (u64, u64),
+    /// Where the next record goes.
+    end: u64,
+    /// The file's length: what follows `end` is zeros.
+    length: u64,
 }
 
 impl Directory {
@@ -83,22 +98,22 @@ impl Directory {
         self.path.join(segment_name(number))
     }
 
-    /// Opens a segment for reading, with its length.
+    /// Opens a segment for reading, with the length of what was written to it.
     pub(super) fn read(&self, number: u32) -> Result<(File, u64), OpenError> {
         let path = self.segment_path(number);
         let file = private().read(true).open(&path).map_err(at(&path))?;
         owned(&path, &file, 0o077)?;
-        let length = file.metadata().map_err(at(&path))?.len();
-        Ok((file, length))
+        let end = end_of(&file).map_err(at(&path))?;
+        Ok((file, end))
     }
 
     /// The end of a segment: at most `most` bytes.
     pub(super) fn tail(&self, number: u32, most: u64) -> Result<Vec<u8>, OpenError> {
-        let (mut file, length) = self.read(number)?;
+        let (mut file, end) = self.read(number)?;
         let mut bytes = Vec::new();
         let path = self.segment_path(number);
-        file.seek(SeekFrom::Start(length.saturating_sub(most))).map_err(at(&path))?;
-        file.take(most).read_to_end(&mut bytes).map_err(at(&path))?;
+        file.seek(SeekFrom::Start(end.saturating_sub(most))).map_err(at(&path))?;
+        file.take(most.min(end)).read_to_end(&mut bytes).map_err(at(&path))?;
         Ok(bytes)
     }
 
@@ -110,6 +125,7 @@ impl Directory {
         let mut bytes = Vec::new();
         file.seek(SeekFrom::Start(length)).map_err(at(&path))?;
         file.read_to_end(&mut bytes).map_err(at(&path))?;
+        bytes.truncate(written(&bytes).len());
         let torn = self.path.join(torn);
         let mut kept = private().write(true).create(true).truncate(true).open(&torn).map_err(at(&torn))?;
         kept.write_all(&bytes).and_then(|()| kept.sync_all()).map_err(at(&torn))?;
@@ -118,24 +134,66 @@ impl Directory {
         Ok(bytes)
     }
 
-    /// Goes on in a segment that is there.
-    pub(super) fn go_on(&mut self, number: u32) -> Result<(), OpenError> {
+    /// Goes on at `end` in a segment that is there.
+    pub(super) fn go_on(&mut self, number: u32, end: u64) -> Result<(), OpenError> {
         let path = self.segment_path(number);
-        let file = private().append(true).open(&path).map_err(at(&path))?;
-        self.current = Some(Segment::of(number, file).map_err(at(&path))?);
+        let file = private().write(true).open(&path).map_err(at(&path))?;
+        self.current = Some(Segment::of(number, file, end).map_err(at(&path))?);
         Ok(())
     }
 
     fn current(&self) -> io::Result<&Segment> {
-        self.current.as_ref().ok_or_else(|| io::Error::other("no segment is open"))
+        self.current.as_ref().ok_or_else(no_segment)
     }
 }
 
 impl Segment {
-    fn of(number: u32, file: File) -> io::Result<Self> {
+    fn of(number: u32, file: File, end: u64) -> io::Result<Self> {
         let identity = identity(&fstat(&file)?);
-        Ok(Self { name: segment_name(number), file, identity })
+        let length = file.metadata()?.len();
+        Ok(Self { name: segment_name(number), file, identity, end, length })
     }
+
+    /// Fills the file with zeros until so many bytes have room.
+    fn make_room(&mut self, bytes: u64) -> io::Result<()> {
+        let zeros = [0; 16 << 10];
+        let needed = self.end + bytes;
+        while self.length < needed {
+            let goal = self.length + ROOM;
+            while self.length < goal {
+                let most = zeros.len().min(usize::try_from(goal - self.length).unwrap_or(usize::MAX));
+                match self.file.write_at(&zeros[..most], self.length) {
+                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Ok(taken) => self.length += taken as u64,
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    Err(e) => return Err(e),
+                }
+            }
+            self.file.sync_all()?;
+        }
+        Ok(())
+    }
+}
+
+/// Where the zeros begin that no record filled.
+fn end_of(file: &File) -> io::Result<u64> {
+    let mut end = file.metadata()?.len();
+    let mut block = [0; 16 << 10];
+    while end > 0 {
+        let start = end.saturating_sub(block.len() as u64);
+        let part = &mut block[..usize::try_from(end - start).unwrap_or(0)];
+        file.read_exact_at(part, start)?;
+        let used = written(part).len() as u64;
+        if used > 0 {
+            return Ok(start + used);
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
+fn no_segment() -> io::Error {
+    io::Error::other("no segment is open")
 }
 
 fn identity(stat: &Stat) -> (u64, u64) {
@@ -144,15 +202,15 @@ fn identity(stat: &Stat) -> (u64, u64) {
 
 impl Disk for Directory {
     fn create(&mut self, number: u32) -> io::Result<()> {
-        let file = private().append(true).create_new(true).open(self.segment_path(number))?;
+        let file = private().write(true).create_new(true).open(self.segment_path(number))?;
         self.dir.sync_all()?;
-        self.current = Some(Segment::of(number, file)?);
+        self.current = Some(Segment::of(number, file, 0)?);
         Ok(())
     }
 
     /// By name in the directory that was opened: a segment that was deleted, renamed, replaced (logrotate) or cut
     /// (logrotate's copytruncate) is no longer the log.
-    fn check(&self, length: u64) -> io::Result<()> {
+    fn check(&self) -> io::Result<()> {
         let segment = self.current()?;
         let found = statat(&self.dir, &segment.name, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| {
             io::Error::new(io::Error::from(e).kind(), format!("{} is gone: {e}", segment.name))
@@ -160,10 +218,10 @@ impl Disk for Directory {
         if identity(&found) != segment.identity {
             return Err(io::Error::other(format!("{} was replaced by another file", segment.name)));
         }
-        if u64::try_from(found.st_size) != Ok(length) {
-            let size = found.st_size;
+        if u64::try_from(found.st_size) != Ok(segment.length) {
+            let (size, length) = (found.st_size, segment.length);
             return Err(io::Error::other(format!(
-                "{} has {size} bytes where {length} were written: it was cut, or another program writes to it",
+                "{} has {size} bytes where it was left with {length}: it was cut, or another program writes to it",
                 segment.name
             )));
         }
@@ -171,10 +229,21 @@ impl Disk for Directory {
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        (&self.current()?.file).write(bytes)
+        let segment = self.current.as_mut().ok_or_else(no_segment)?;
+        segment.make_room(bytes.len() as u64)?;
+        let taken = segment.file.write_at(bytes, segment.end)?;
+        segment.end += taken as u64;
+        Ok(taken)
     }
 
     fn sync(&mut self) -> io::Result<()> {
         self.current()?.file.sync_data()
+    }
+
+    fn trim(&mut self) -> io::Result<()> {
+        let segment = self.current.as_mut().ok_or_else(no_segment)?;
+        segment.file.set_len(segment.end)?;
+        segment.length = segment.end;
+        segment.file.sync_all()
     }
 }

@@ -1,7 +1,7 @@
 //! The start: where the log ends, and what an unclean end left to close.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Take};
 
 use llm_os_core::audit::{Chain, Entry, Event, Line, PublicKey, Signer};
 use llm_os_core::value::hex;
@@ -75,7 +75,7 @@ pub(super) fn resume(
     items.extend(position.open.interrupted());
     let previous = directory.before(position.number).filter(|_| position.length == 0);
     if !is_new {
-        directory.go_on(position.number)?;
+        directory.go_on(position.number, position.length)?;
     }
     let path = directory.segment_path(position.number);
     let mut disk = wrap(directory);
@@ -118,14 +118,14 @@ struct Scan {
 
 impl Scan {
     fn of(directory: &Directory, number: u32, key: &PublicKey) -> Result<Self, OpenError> {
-        let (file, _) = directory.read(number)?;
+        let (file, end) = directory.read(number)?;
         let mut chain = match directory.before(number) {
             Some(before) => end_of(&directory.tail(before, END)?),
             None => (number == 1).then(Chain::default),
         };
         let position = Position { number, ..Position::default() };
         let mut scan = Scan { position, torn: false, covered: false };
-        let mut lines = Lines::of(file);
+        let mut lines = Lines::of(file.take(end));
         while let Some(bytes) = lines.next().map_err(at(&directory.segment_path(number)))? {
             let line = bytes.strip_suffix(b"\n").and_then(Line::read);
             if scan.torn {
@@ -165,12 +165,12 @@ fn end_of(tail: &[u8]) -> Option<Chain> {
 
 /// Lines with their LF, one at a time.
 struct Lines {
-    file: BufReader<File>,
+    file: BufReader<Take<File>>,
     line: Vec<u8>,
 }
 
 impl Lines {
-    fn of(file: File) -> Self {
+    fn of(file: Take<File>) -> Self {
         Self { file: BufReader::with_capacity(256 << 10, file), line: Vec::new() }
     }
 

@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 
-use llm_os_core::audit::{Entry, Event, Outcome, PublicKey, Verified, Verifier, What, segment_number};
+use llm_os_core::audit::{
+    Entry, Event, Outcome, PublicKey, Verified, Verifier, What, segment_number, written,
+};
 use llm_os_core::name::Id;
 use llm_os_core::pipeline::{Durable, Ledger};
 use llm_os_core::{Code, Fault};
@@ -56,7 +58,7 @@ impl State {
     }
 
     fn bytes(&self) -> Vec<u8> {
-        self.segments().iter().flat_map(|path| fs::read(path).unwrap()).collect()
+        self.segments().iter().flat_map(|path| written(&fs::read(path).unwrap()).to_vec()).collect()
     }
 
     fn records(&self) -> Vec<Value> {
@@ -254,13 +256,15 @@ fn a_deleted_directory_stops_the_log() {
 
 #[test]
 fn a_torn_end_is_moved_away_and_closed() {
-    let long = [b"{\"seq\":2,".as_slice(), &[0; 70_000]].concat();
-    for torn in [b"{\"seq\":2,\"ti".as_slice(), b"\0\0\0\0", b"not a record\n", b"x\ny\nz", &long] {
+    let long = [b"{\"seq\":2,".as_slice(), &[b'x'; 70_000]].concat();
+    // The second block of a write may reach the disk before its first.
+    let hole = [[0; 5_000].as_slice(), b"\"prev\":\"\"}\n"].concat();
+    for torn in [b"{\"seq\":2,\"ti".as_slice(), b"not a record\n", b"x\ny\nz", &long, &hole] {
         let state = State::new();
         let log = state.open();
         put(&log, vec![Entry::new(Event::Start)]);
         drop(log);
-        let whole = fs::read(state.last()).unwrap();
+        let whole = state.bytes();
         fs::write(state.last(), [&whole, torn].concat()).unwrap();
         let log = state.open();
         put(&log, vec![intent("a", 0)]);
@@ -269,6 +273,23 @@ fn a_torn_end_is_moved_away_and_closed() {
         assert_eq!(state.records()[1]["data"]["bytes"], torn.len());
         state.verified();
     }
+}
+
+#[test]
+fn zeros_ahead_of_the_records_are_room_and_not_torn() {
+    let state = State::new();
+    let log = state.open();
+    put(&log, vec![Entry::new(Event::Start)]);
+    let length = || fs::metadata(state.last()).unwrap().len();
+    let (written, room) = (state.bytes().len() as u64, length());
+    assert!(room > written + 100_000, "{room}");
+    drop(log);
+    let log = state.open();
+    put(&log, vec![intent("a", 0)]);
+    assert_eq!((state.events(), length()), (vec!["start".to_owned(), "intent".to_owned()], room));
+    block_on(log.close()).unwrap();
+    assert_eq!(length(), state.bytes().len() as u64, "an orderly end cuts them off");
+    state.verified();
 }
 
 #[test]

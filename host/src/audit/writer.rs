@@ -204,10 +204,10 @@ impl Writer {
         let time = now();
         notes.iter().for_each(|note| self.push(note, &time));
         let durable = groups.map(|group| self.push_all(group, &time)).collect();
-        if self.at.uncovered >= self.options.checkpoint_records {
-            self.push_checkpoint(&time);
-        }
         self.flush()?;
+        if self.at.uncovered >= self.options.checkpoint_records {
+            self.checkpoint(&time)?;
+        }
         Ok(durable)
     }
 
@@ -216,17 +216,18 @@ impl Writer {
         let time = now();
         self.at.open.interrupted().iter().for_each(|item| self.push(item, &time));
         let durable = self.push_all(last, &time);
-        self.push_checkpoint(&time);
         self.flush()?;
+        self.checkpoint(&time)?;
+        self.disk.trim()?;
         Ok(durable)
     }
 
     /// Closes the segment with a checkpoint and begins the next one, which says what it follows.
     fn rotate(&mut self) -> io::Result<()> {
         if self.at.uncovered > 0 {
-            self.push_checkpoint(&now());
-            self.flush()?;
+            self.checkpoint(&now())?;
         }
+        self.disk.trim()?;
         let number =
             self.at.number.checked_add(1).ok_or_else(|| io::Error::other("no segment number is left"))?;
         self.disk.create(number)?;
@@ -262,9 +263,11 @@ impl Writer {
         }
     }
 
-    fn push_checkpoint(&mut self, time: &str) {
+    /// Signs what is on the disk already, so that a checkpoint never stands after a record that a lost power tore.
+    fn checkpoint(&mut self, time: &str) -> io::Result<()> {
         self.at.chain.checkpoint(&self.signer, time, &mut self.buffer);
         self.at.uncovered = 0;
+        self.flush()
     }
 
     /// Only what the disk did not take, or was interrupted at before it took anything, is handed to it again.
@@ -272,7 +275,7 @@ impl Writer {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        self.disk.check(self.at.length)?;
+        self.disk.check()?;
         let mut rest = self.buffer.as_slice();
         while !rest.is_empty() {
             match self.disk.append(rest) {

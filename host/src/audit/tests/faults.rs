@@ -46,8 +46,8 @@ impl Disk for Faulty {
         self.disk.create(number)
     }
 
-    fn check(&self, length: u64) -> io::Result<()> {
-        self.disk.check(length)
+    fn check(&self) -> io::Result<()> {
+        self.disk.check()
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -65,6 +65,11 @@ impl Disk for Faulty {
     fn sync(&mut self) -> io::Result<()> {
         self.error()?;
         self.disk.sync()
+    }
+
+    fn trim(&mut self) -> io::Result<()> {
+        self.error()?;
+        self.disk.trim()
     }
 }
 

@@ -22,8 +22,8 @@ impl Disk for Gated {
         self.disk.create(number)
     }
 
-    fn check(&self, length: u64) -> io::Result<()> {
-        self.disk.check(length)
+    fn check(&self) -> io::Result<()> {
+        self.disk.check()
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -35,6 +35,10 @@ impl Disk for Gated {
         self.entered.send(()).unwrap();
         self.go_on.recv().map_err(|_| io::Error::other("the test is over"))?;
         self.disk.sync()
+    }
+
+    fn trim(&mut self) -> io::Result<()> {
+        self.disk.trim()
     }
 }
 
