@@ -106,7 +106,7 @@ pub async fn walk<L: Ledger, A: Approvals>(
     let start = Instant::now();
     let mut response = match stages(parsed, door, cancel).await {
         Ok(response) => response,
-        Err(refused) => refused.record(door.ledger, &*door.judge).await,
+        Err(refused) => refused.record(door).await,
     };
     response.meta.duration_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
     response

@@ -326,19 +326,17 @@ impl Registry {
         }
     }
 
-    /// The known action whose name is nearest to `text`, for an error's next step.
+    /// The known action that was probably meant by `text`, for an error's next step.
     pub fn nearest(&self, text: &str) -> Option<&str> {
-        let verb = text.rsplit(['.', '_']).next().unwrap_or(text);
-        let capability = text.split(['.', '_', ' ']).next().unwrap_or(text);
-        let same = |part: fn(&ActionName) -> &str, wanted: &str| {
-            self.actions
-                .values()
-                .find(|a| !wanted.is_empty() && part(&a.name) == wanted)
-                .map(|a| a.name.as_str())
+        const ALIKE: f64 = 0.8;
+        let text = text.replacen('_', ".", 1).to_ascii_lowercase();
+        let alike = self.actions.keys().map(|name| (strsim::jaro_winkler(name, &text), name.as_str()));
+        let best = alike.max_by(|(a, _), (b, _)| a.total_cmp(b));
+        let same_verb = || {
+            let verb = text.rsplit('.').next()?;
+            self.actions.values().find(|action| action.name.verb() == verb).map(|action| action.name.as_str())
         };
-        let joined = text.replacen('_', ".", 1);
-        let exact = self.actions.get_key_value(joined.as_str()).map(|(name, _)| name.as_str());
-        exact.or_else(|| same(ActionName::verb, verb)).or_else(|| same(ActionName::capability, capability))
+        best.filter(|(likeness, _)| *likeness >= ALIKE).map(|(_, name)| name).or_else(same_verb)
     }
 
     pub(crate) fn capability(&self, name: &ActionName) -> Result<&dyn Erased, Fault> {

@@ -233,6 +233,10 @@ impl pipeline::Approvals for Desk {
         Ok(pending)
     }
 
+    fn release(&self, pending_id: &str) {
+        self.state().plans.remove(pending_id);
+    }
+
     fn redeem(&self, token: &Secret, claim: Claim<'_>) -> Result<Approved, Fault> {
         let uid = claim.principal.uid;
         let mut state = self.state();

@@ -234,6 +234,16 @@ mod tests {
     }
 
     #[test]
+    fn the_example_in_the_documentation_is_accepted() {
+        let page = include_str!("../../docs/configuration.md");
+        let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let config = Config::parse(example, Path::new("configuration.md")).unwrap();
+        let tables = config.capability_tables().unwrap();
+        let mut registry = llm_os_core::Registry::linked().unwrap();
+        registry.open(&tables, &llm_os_core::Setup::default()).unwrap();
+    }
+
+    #[test]
     fn a_value_out_of_bounds_is_refused_by_name() {
         assert!(refusal("[limits]\nconnections = 0\n").contains("limits.connections"));
         assert!(refusal("plan_uids = []\n").contains("plan_uids"));

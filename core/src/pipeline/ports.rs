@@ -102,6 +102,9 @@ pub trait Approvals: Send + Sync {
     /// `busy` where too many are pending.
     fn hold(&self, plan: HeldPlan) -> Result<Pending, Fault>;
 
+    /// Lets go of a plan whose holding could not be recorded.
+    fn release(&self, pending_id: &str);
+
     /// Consumes a token: whatever the answer, it is not valid a second time.
     ///
     /// # Errors

@@ -6,7 +6,8 @@ use crate::VERSION;
 use crate::audit::{Approved, Decided, Entry, Event, Outcome, What};
 use crate::effect::Effects;
 use crate::error::{Code, Fault};
-use crate::pipeline::ports::{Durable, HeldAction, Ledger};
+use crate::pipeline::Door;
+use crate::pipeline::ports::{Approvals, Durable, HeldAction, Ledger};
 use crate::pipeline::stages::{Plan, Planned, Refused};
 use crate::policy::{Judge, Ruling};
 use crate::response::{ActionResult, ErrorBody, Meta, Response, Status};
@@ -122,7 +123,8 @@ impl Planned {
 impl Refused {
     /// Records the refusal and answers it. A refusal of what would only have observed, or was never resolved, is
     /// handed over without waiting for the disk: there is no effect that a lost record could hide.
-    pub(super) async fn record(self, ledger: &impl Ledger, judge: &dyn Judge) -> Response {
+    pub(super) async fn record<L: Ledger, A: Approvals>(self, door: &Door<'_, L, A>) -> Response {
+        let (ledger, judge) = (door.ledger, &*door.judge);
         let entries = self.entries(judge);
         let Self { plan, fault, actions, pending } = self;
         let mut response = plan.response(false, plan.told(Status::NotRun, &actions), None);
@@ -142,6 +144,9 @@ impl Refused {
             }
             Err(unavailable) => {
                 response.meta.wait_secret = None;
+                if let Some(pending) = &pending {
+                    door.approvals.release(&pending.id);
+                }
                 response.error = Some(unavailable.into());
             }
         }

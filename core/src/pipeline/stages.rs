@@ -296,7 +296,12 @@ impl Held {
                 let pending = match approvals.hold(held) {
                     Ok(pending) => pending,
                     Err(fault) => {
-                        return Err(Box::new(Refused { plan, fault, actions: shown(actions), pending: None }));
+                        return Err(Box::new(Refused {
+                            plan,
+                            fault,
+                            actions: shown(actions),
+                            pending: None,
+                        }));
                     }
                 };
                 let message =

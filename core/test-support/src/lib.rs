@@ -388,6 +388,10 @@ impl Approvals for Desk {
         Ok(Pending { id, wait_secret: String::new() })
     }
 
+    fn release(&self, pending_id: &str) {
+        held(&self.0).remove(pending_id);
+    }
+
     fn redeem(&self, token: &Secret, claim: Claim<'_>) -> Result<Approved, Fault> {
         let plan = held(&self.0).remove(token.expose());
         let plan = plan.ok_or_else(|| Fault::new(Code::CONFIRMATION_INVALID, "no such token"))?;

@@ -342,6 +342,8 @@ impl Approvals for Unrecorded {
         Err(Fault::denied("a test holds nothing"))
     }
 
+    fn release(&self, _: &str) {}
+
     fn redeem(&self, _: &Secret, _: Claim<'_>) -> Result<Approved, Fault> {
         Err(Fault::denied("a test confirms nothing"))
     }
