@@ -27,7 +27,7 @@ const HOSTILE: [(&str, &str); 20] = [
     ("GLIBC_TUNABLES", "glibc.malloc.check=3"),
     ("DISPLAY", ":0"),
     ("WAYLAND_DISPLAY", "wayland-0"),
-    ("XAUTHORITY", "/root/.Xauthority"),
+    ("XAUTHORITY", "/home/ann/.Xauthority"),
     ("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent"),
     ("SSH_AUTH_SOCK", "/nonexistent/agent"),
     ("LLM_OSD_APPROVAL_SOCKET", "/nonexistent/approval.sock"),
