@@ -31,9 +31,7 @@ impl Cleared {
         {
             return Err(Box::new(Refused { plan, fault, actions: Vec::new(), pending: None }));
         }
-        let deadline = Instant::now() + door.limits.plan;
-        let mut run =
-            Run { door, plan: &plan, approved: approved.as_ref(), cancel, deadline, ..Run::new(door, &plan) };
+        let mut run = Run::new(door, &plan, approved.as_ref(), cancel);
         let stopped = run.actions(actions).await;
         let response = run.settle(stopped).await;
         if plan.once {
@@ -85,16 +83,20 @@ struct Run<'a, L, A> {
 }
 
 impl<'a, L: Ledger, A: Approvals> Run<'a, L, A> {
-    fn new(door: &'a Door<'a, L, A>, plan: &'a Plan) -> Self {
-        let meta = Meta { run: Some(plan.run.clone()), ..Meta::default() };
+    fn new(
+        door: &'a Door<'a, L, A>,
+        plan: &'a Plan,
+        approved: Option<&'a Approved>,
+        cancel: CancellationToken,
+    ) -> Self {
         Self {
             door,
             plan,
-            approved: None,
-            cancel: CancellationToken::new(),
-            deadline: Instant::now(),
+            approved,
+            cancel,
+            deadline: Instant::now() + door.limits.plan,
             pending: Vec::new(),
-            meta,
+            meta: Meta { run: Some(plan.run.clone()), ..Meta::default() },
             durable: None,
             results: Vec::new(),
             bytes: 0,
@@ -116,7 +118,7 @@ impl<'a, L: Ledger, A: Approvals> Run<'a, L, A> {
             let action = if index == 0 { Ok(action) } else { self.judge_again(index, &action)? };
             let result = match action {
                 Ok(action) => self.act(index, action, &cx).await?,
-                Err(fault) => self.failed_to_resolve(index, &fault),
+                Err(fault) => self.failed_to_resolve(index, fault.in_action(index)),
             };
             let ended = self.keep(index, result);
             if ended != Status::Ok {
@@ -236,17 +238,13 @@ impl<'a, L: Ledger, A: Approvals> Run<'a, L, A> {
         Ok(Recorded { grant: AnyGrant::new(action.resolved.value) })
     }
 
-    fn failed_to_resolve(&mut self, index: usize, fault: &Fault) -> ActionResult {
-        let fault_in_plan = Fault::new(fault.code, fault.message.clone());
-        let fault_in_plan = Fault { path: fault.path.clone(), ..fault_in_plan }.in_action(index);
+    fn failed_to_resolve(&mut self, index: usize, fault: Fault) -> ActionResult {
         let call = &self.plan.calls[index];
-        let refused =
-            Outcome { code: Some(fault.code), path: fault_in_plan.path.clone(), ..Outcome::new("refused") };
-        let entry = self.plan.entry(Event::Refused);
+        let refused = Outcome { code: Some(fault.code), path: fault.path.clone(), ..Outcome::new("refused") };
         let data = Some(serde_json::json!({"action": call.name.as_str(), "index": index}));
-        self.pending.push(Entry { outcome: Some(refused), data, ..entry });
+        self.pending.push(Entry { outcome: Some(refused), data, ..self.plan.entry(Event::Refused) });
         let mut result = ActionResult::new(call.name.clone(), Status::Failed);
-        result.error = Some(fault_in_plan.into());
+        result.error = Some(fault.into());
         result
     }
 
