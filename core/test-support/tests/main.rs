@@ -101,7 +101,9 @@ impl Capability for Shelf {
     fn validate(&self, action: &Action) -> Result<(), Fault> {
         match action {
             Action::Put { name, .. } if name.is_empty() => Err(Fault::invalid("name", "expected a name")),
-            Action::Put { value, .. } if value.expose().is_empty() => Err(Fault::invalid("value", "expected one")),
+            Action::Put { value, .. } if value.expose().is_empty() => {
+                Err(Fault::invalid("value", "expected one"))
+            }
             _ => Ok(()),
         }
     }
