@@ -33,7 +33,7 @@ use llm_os_core::policy::{Decision, Judge, Principal, Query, Reason, Ruling};
 use llm_os_core::registry::Registry;
 
 pub(crate) use cli::{PolicyCommand, command};
-use entities::Entity;
+use entities::{Entity, Named};
 pub(crate) use protected::Protected;
 use rules::{Rule, Rules};
 pub(crate) use source::Source;
@@ -59,6 +59,7 @@ pub(crate) struct Policy {
 struct Relevant {
     set: PolicySet,
     rules: Vec<usize>,
+    named: Named,
 }
 
 /// Why a policy is not loaded.
@@ -120,7 +121,8 @@ impl Policy {
             let why = format!("the root {root} lies inside the host's own state; choose another directory");
             return Err(PolicyError::Setup(why));
         }
-        let by_action = vocabulary.concretes.iter().map(|concrete| Relevant::of(concrete, &rules)).collect();
+        let by_action = vocabulary.concretes.iter().map(|concrete| Relevant::of(concrete, &rules));
+        let by_action = by_action.collect::<Result<_, _>>().map_err(PolicyError::Setup)?;
         let authorizer = Authorizer::new();
         canary::check(&vocabulary, &roots).map_err(PolicyError::Canary)?;
         Ok(Self { vocabulary, rules, by_action, roots, protected, authorizer, sha256: text.sha256, notes })
@@ -186,7 +188,7 @@ impl Policy {
         resource: &Entity,
         effect: &llm_os_core::Effect,
     ) -> Ruling {
-        let world = entities::World::new(&self.vocabulary, concrete, principal, resource);
+        let world = entities::World::new(&self.vocabulary, concrete, principal, resource, &relevant.named);
         let ask = |confirmed| -> Result<Response, String> {
             let request = world.request(effect, confirmed)?;
             Ok(self.authorizer.is_authorized(&request, &relevant.set, &world.entities))
@@ -258,13 +260,15 @@ impl Judge for Policy {
 }
 
 impl Relevant {
-    fn of(concrete: &Concrete, rules: &[Rule]) -> Self {
-        let mut relevant = Self { set: PolicySet::new(), rules: Vec::new() };
-        for (index, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.is_about(concrete)) {
-            relevant.set.add(rule.policy.clone()).expect("ids are unique");
-            relevant.rules.push(index);
+    fn of(concrete: &Concrete, rules: &[Rule]) -> Result<Self, String> {
+        let (indices, about): (Vec<_>, Vec<_>) =
+            rules.iter().enumerate().filter(|(_, rule)| rule.is_about(concrete)).unzip();
+        let named = Named::in_policies(about.iter().map(|rule| &rule.policy))?;
+        let mut set = PolicySet::new();
+        for rule in about {
+            set.add(rule.policy.clone()).expect("ids are unique");
         }
-        relevant
+        Ok(Self { set, rules: indices, named })
     }
 }
 

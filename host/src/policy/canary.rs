@@ -12,7 +12,7 @@ use llm_os_core::effect::{Kind, Resource, Verb};
 use llm_os_core::policy::Principal;
 
 use super::Roots;
-use super::entities::{Entity, World};
+use super::entities::{Entity, Named, World};
 use super::vocabulary::{Concrete, Vocabulary};
 
 /// A uid that no user has (`nobody` is 65534; the largest number means "none").
@@ -28,10 +28,12 @@ pub(crate) fn check(vocabulary: &Vocabulary, roots: &Roots) -> Result<(), String
         questions.add(forbid.map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
     }
     let authorizer = Authorizer::new();
+    let policies: Vec<_> = questions.policies().cloned().collect();
+    let named = Named::in_policies(&policies)?;
     for concrete in &vocabulary.concretes {
         for kind in &concrete.kinds {
             for place in places(*kind, roots) {
-                ask(vocabulary, roots, &authorizer, &questions, concrete, &place)?;
+                ask(vocabulary, roots, &authorizer, (&questions, &named), concrete, &place)?;
             }
         }
     }
@@ -103,7 +105,7 @@ fn ask(
     vocabulary: &Vocabulary,
     roots: &Roots,
     authorizer: &Authorizer,
-    questions: &PolicySet,
+    (questions, named): (&PolicySet, &Named),
     concrete: &Concrete,
     place: &Resource,
 ) -> Result<(), String> {
@@ -111,7 +113,7 @@ fn ask(
     let mut effect = concrete.sample(place.kind);
     effect.resource = place.clone();
     vocabulary.declared(&concrete.action, &effect)?;
-    let world = World::new(vocabulary, concrete, &principal, &Entity::of(place, roots));
+    let world = World::new(vocabulary, concrete, &principal, &Entity::of(place, roots), named);
     let request: Request = world.request(&effect, false)?;
     check_against_schema(vocabulary, &request)?;
     let response = authorizer.is_authorized(&request, questions, &world.entities);

@@ -1,15 +1,18 @@
 //! The one place that makes entities.
 //!
-//! Cedar takes a missing ancestor for "not in", silently. So each entity is given every ancestor it has, at once, and
-//! `rules` refuses policies that ask about the ancestors of anything but `principal`, `action` and `resource`: these
+//! Cedar takes a missing ancestor for "not in", silently. So each entity is given every ancestor that a policy names ([`Named`]), at
+//! once, and `rules` refuses policies that ask about the ancestors of anything but `principal`, `action` and `resource`: these
 //! three entities are then all that an evaluation can look at.
 
 use std::collections::HashSet;
 
-use cedar_policy::{Context, Entities, Entity as CedarEntity, EntityUid, Request, RestrictedExpression};
+use cedar_policy::{
+    Context, Entities, Entity as CedarEntity, EntityUid, Policy, Request, RestrictedExpression,
+};
 use llm_os_core::effect::{Effect, Fact, Kind, Resource};
 use llm_os_core::path;
 use llm_os_core::policy::Principal;
+use serde_json::Value;
 
 use super::Roots;
 use super::vocabulary::{Concrete, Vocabulary};
@@ -44,6 +47,30 @@ impl Entity {
     }
 }
 
+/// Every text that stands in some policies: the ids of all entities that they name are among them.
+///
+/// An ancestor that no policy names, in its scope or its conditions, cannot matter to an answer, and costs a question
+/// more than all the rest of it. So the chain of ancestors is complete as far as the policies can see.
+pub(crate) struct Named(HashSet<String>);
+
+impl Named {
+    pub(crate) fn in_policies<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> Result<Self, String> {
+        fn collect(json: Value, texts: &mut HashSet<String>) {
+            match json {
+                Value::String(text) => drop(texts.insert(text)),
+                Value::Array(items) => items.into_iter().for_each(|item| collect(item, texts)),
+                Value::Object(fields) => fields.into_iter().for_each(|(_, value)| collect(value, texts)),
+                Value::Null | Value::Bool(_) | Value::Number(_) => {}
+            }
+        }
+        let mut texts = HashSet::new();
+        for policy in policies {
+            collect(policy.to_json().map_err(|e| e.to_string())?, &mut texts);
+        }
+        Ok(Self(texts))
+    }
+}
+
 /// The entities of one question.
 pub(crate) struct World {
     principal: EntityUid,
@@ -58,17 +85,16 @@ impl World {
         concrete: &Concrete,
         who: &Principal,
         resource: &Entity,
+        named: &Named,
     ) -> Self {
         let session = who.session.as_ref().map_or("", |session| session.as_str());
         let user = vocabulary.entity("User", &who.uid.to_string());
         let principal = vocabulary.entity("Session", &format!("{}/{session}", who.uid));
         let action = concrete.uid.clone();
-        let mut parents: HashSet<_> =
-            resource.above.iter().map(|path| vocabulary.entity("Path", path)).collect();
+        let itself = (resource.kind == Kind::Program).then_some(&resource.id);
+        let above = resource.above.iter().chain(itself).filter(|path| named.0.contains(*path));
+        let mut parents: HashSet<_> = above.map(|path| vocabulary.entity("Path", path)).collect();
         parents.extend(resource.roots.iter().map(|group| vocabulary.entity("Roots", group)));
-        if resource.kind == Kind::Program {
-            parents.insert(vocabulary.entity("Path", &resource.id));
-        }
         let resource = vocabulary.entity(resource.kind.as_str(), &resource.id);
         let entities = [
             CedarEntity::new_no_attrs(principal.clone(), HashSet::from([user])),

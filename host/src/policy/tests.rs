@@ -241,6 +241,25 @@ fn roots_are_groups_by_their_mode() {
 }
 
 #[test]
+fn a_directory_is_found_wherever_a_policy_names_it() {
+    let places = ["/", "/a", "/a/b", "/a/b/c", "/a/b/c/d", "/a/b/c/x", "/a/bc", "/ab", "/b"];
+    let forms = [
+        "permit(principal, action, resource in Path::\"X\");",
+        "permit(principal, action, resource is Path in Path::\"X\");",
+        "permit(principal, action, resource) when { resource in Path::\"X\" };",
+        "permit(principal, action, resource) when { resource in [Path::\"/never\", Path::\"X\"] };",
+        "permit(principal, action, resource) unless { !(resource in Path::\"X\") };",
+    ];
+    for (form, place) in forms.iter().flat_map(|form| places.iter().map(move |place| (form, place))) {
+        let policy = load(&format!("@id(\"p\") {}", form.replace('X', place)));
+        let below = place == &"/" || "/a/b/c/d".starts_with(&format!("{place}/")) || place == &"/a/b/c/d";
+        let (decision, by) =
+            if below { (Decision::Allow, ["p"].as_slice()) } else { (Decision::Deny, [].as_slice()) };
+        check(&policy, ("fs.read", Verb::Observe, "/a/b/c/d"), decision, by);
+    }
+}
+
+#[test]
 fn a_program_is_named_by_its_real_path_and_lies_below_its_directories() {
     let policy = load(
         r#"@id("p") permit(principal, action in Action::"run", resource == Program::"/bin/echo");
@@ -439,6 +458,7 @@ fn the_policies_left_out_for_an_action_could_not_have_decided() {
     let all = Relevant {
         set: PolicySet::from_policies(policy.rules.iter().map(|rule| rule.policy.clone())).unwrap(),
         rules: (0..policy.rules.len()).collect(),
+        named: Named::in_policies(policy.rules.iter().map(|rule| &rule.policy)).unwrap(),
     };
     for concrete in &policy.vocabulary.concretes {
         for (kind, id) in concrete.kinds.iter().flat_map(|kind| ["/w/x", "/bin/ls"].map(|id| (*kind, id))) {
