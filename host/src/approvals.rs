@@ -13,7 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use llm_os_core::audit::Approved;
 use llm_os_core::pipeline::{self, Claim, HeldPlan, Pending};
 use llm_os_core::value::hex;
-use llm_os_core::{Code, Effects, Fault, Principal, Secret};
+use llm_os_core::{Code, Effects, Fault, Secret};
 use rustix::time::{ClockId, clock_gettime};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -205,8 +205,7 @@ impl State {
     fn prune(&mut self, now: Duration, pending_life: Duration) {
         let young = |since: Duration, life: Duration| now.saturating_sub(since) < life;
         self.plans.retain(|_, waiting| match waiting.state {
-            Wait::Pending => young(waiting.since, pending_life),
-            Wait::Deciding => true,
+            Wait::Pending | Wait::Deciding => young(waiting.since, pending_life),
             Wait::Approved { at, .. } | Wait::Denied { at } => young(at, DECISION_LIFE),
         });
         self.tokens.retain(|_, minted| young(minted.at, TOKEN_LIFE));
@@ -253,7 +252,7 @@ impl pipeline::Approvals for Desk {
         };
         state.plans.remove(&minted.approved.pending_id);
         drop(state);
-        if !same_caller(&minted.plan.principal, claim.principal) || minted.plan.canonical != claim.canonical {
+        if minted.plan.principal != *claim.principal || minted.plan.canonical != claim.canonical {
             let message = "the token was minted for another plan or caller, and is burnt";
             return Err(Fault::new(Code::CONFIRMATION_INVALID, message).detail("burnt", true));
         }
@@ -265,10 +264,6 @@ impl pipeline::Approvals for Desk {
         }
         Ok(minted.approved)
     }
-}
-
-fn same_caller(minted: &Principal, shown: &Principal) -> bool {
-    minted == shown
 }
 
 fn not_pending(id: &str) -> Fault {
@@ -296,6 +291,7 @@ fn boot_time() -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use llm_os_core::Principal;
     use llm_os_core::name::Id;
     use llm_os_core::pipeline::Approvals;
 

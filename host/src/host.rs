@@ -34,60 +34,16 @@ pub(crate) struct Host {
     pub(crate) plan_uids: BTreeSet<u32>,
     pub(crate) approver_uids: BTreeSet<u32>,
     pub(crate) policy_source: Source,
-    policy: RwLock<Arc<Policy>>,
-    protected: Protected,
-    /// Distinguishes the runs of this start from those of others.
-    boot: String,
-    runs: AtomicU64,
-}
-
-/// What a host is made of.
-pub(crate) struct Parts {
-    pub(crate) registry: Registry,
-    pub(crate) log: Log,
-    pub(crate) desk: Desk,
-    pub(crate) roots: Vec<Root>,
-    pub(crate) limits: config::Limits,
-    pub(crate) plan_uids: BTreeSet<u32>,
-    pub(crate) approver_uids: BTreeSet<u32>,
-    pub(crate) policy_source: Source,
-    pub(crate) policy: Policy,
+    /// Read it by [`Host::policy`].
+    pub(crate) policy: RwLock<Arc<Policy>>,
     pub(crate) protected: Protected,
+    /// Distinguishes the runs of this start from those of others.
     pub(crate) boot: String,
+    /// The number of the next run.
+    pub(crate) runs: AtomicU64,
 }
 
 impl Host {
-    pub(crate) fn new(parts: Parts) -> Self {
-        let Parts {
-            registry,
-            log,
-            desk,
-            roots,
-            limits,
-            plan_uids,
-            approver_uids,
-            policy_source,
-            policy,
-            protected,
-            boot,
-        } = parts;
-        Self {
-            registry,
-            log,
-            desk,
-            roots,
-            running: Running::new(limits.running, limits.queued),
-            limits,
-            plan_uids,
-            approver_uids,
-            policy_source,
-            policy: RwLock::new(Arc::new(policy)),
-            protected,
-            boot,
-            runs: AtomicU64::new(1),
-        }
-    }
-
     /// The policy in force; a plan keeps the one it began with.
     pub(crate) fn policy(&self) -> Arc<Policy> {
         self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()

@@ -5,7 +5,8 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use llm_os_core::audit::{Entry, Event};
@@ -21,7 +22,7 @@ use crate::approvals::Desk;
 use crate::audit::{self, Log};
 use crate::cli::RunArgs;
 use crate::config::{Config, ConfigError, RootConfig, line_of};
-use crate::host::{Host, Parts};
+use crate::host::{Host, running::Running};
 use crate::places::Places;
 use crate::policy::{Policy, PolicyError, Protected, Source};
 use crate::server::{self, Access, ListenError, listen};
@@ -121,19 +122,21 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
     let mut boot = [0; 6];
     getrandom::fill(&mut boot).map_err(io::Error::other)?;
     let desk = Desk::new(Duration::from_secs(config.confirmation.pending_s), config.confirmation.max_pending);
-    let host = Arc::new(Host::new(Parts {
+    let host = Arc::new(Host {
         registry,
         log,
         desk,
         roots,
+        running: Running::new(config.limits.running, config.limits.queued),
         limits: config.limits,
         plan_uids,
         approver_uids,
         policy_source: source,
-        policy,
+        policy: RwLock::new(Arc::new(policy)),
         protected,
         boot: hex(&boot),
-    }));
+        runs: AtomicU64::new(1),
+    });
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build()?;
     let served = runtime.block_on(serve(host, plan, approval, &socket));

@@ -50,13 +50,12 @@ impl Runnable {
             let message = format!("the script \"{}\" cannot run: {}", excerpt(path), fault.message);
             Fault { message: message.into(), ..fault }
         };
-        let (interpreter, head) = Program::open(&named, cache).map_err(of_script)?;
+        let (mut interpreter, head) = Program::open(&named, cache).map_err(of_script)?;
         if Shebang::parse(&head, &named).map_err(of_script)?.is_some() {
             let message = format!("its interpreter \"{}\" is a script as well", excerpt(&named));
             return Err(of_script(Fault::new(EXEC_FAILED, message)));
         }
         script.asks.push("it is a script".to_owned());
-        let mut interpreter = interpreter;
         interpreter.asks.push("it runs what a script says".to_owned());
         Ok(Self::Script { script, interpreter, named, argument })
     }
