@@ -62,7 +62,7 @@
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -141,7 +141,24 @@ pub trait Capability: Sized + Send + Sync + 'static {
         granted: Granted<Self::Resolved>,
         cx: &Context,
     ) -> impl Future<Output = Result<Self::Output, Fault>> + Send;
+
+    /// Why one action cannot be used here although the capability as a whole can; `host.describe` tells it, and the
+    /// action itself answers `unavailable` as well.
+    fn lacks(&self, verb: &str) -> Option<String> {
+        let _ = verb;
+        None
+    }
+
+    /// A connection ended, and no plan of it runs any more: gives up what was held for it beyond its plans, such as a
+    /// key that is down. Called for every connection, the host's end included; must not block for longer than a second.
+    fn disconnected(&self, connection: ConnectionId) {
+        let _ = connection;
+    }
 }
+
+/// The connection that a plan came by, unique while the host runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub u64);
 
 /// One action of a capability, as far as types cannot tell it.
 #[derive(Clone, Copy, Debug)]
@@ -189,6 +206,20 @@ pub struct NoConfig {}
 pub struct Setup {
     /// The directories below which files may be named, already in their real form.
     pub roots: Vec<Root>,
+    /// The display that may be driven, where the operator gave one.
+    pub display: Option<Display>,
+}
+
+/// A display and how to reach it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Display {
+    /// Its id in policies: `virtual` for the host's own display, else the same as `name`.
+    pub id: String,
+    /// What `DISPLAY` (X(7)), or for Wayland `WAYLAND_DISPLAY`, names it.
+    pub name: String,
+    /// The file with the cookie of an X server (Xauthority, xauth(1)), where it is not the user's own.
+    #[serde(skip)]
+    pub authority: Option<PathBuf>,
 }
 
 /// A directory below which plans may name files.
@@ -218,9 +249,22 @@ pub struct Context {
     pub(crate) confirmed: bool,
     pub(crate) cancel: CancellationToken,
     pub(crate) deadline: Instant,
+    pub(crate) connection: ConnectionId,
+    pub(crate) notes: Mutex<serde_json::Map<String, serde_json::Value>>,
 }
 
 impl Context {
+    /// The connection that the plan came by; see [`Capability::disconnected`].
+    pub fn connection(&self) -> ConnectionId {
+        self.connection
+    }
+
+    /// Adds a fact to the record of this action's outcome, such as the digest of what it gave out. Never a secret.
+    pub fn note(&self, name: &str, value: impl Into<serde_json::Value>) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.insert(name.to_owned(), value.into());
+    }
+
     /// Whether one entry of the subtree that was granted may be touched in this way: the policy is asked about just
     /// this effect. What it holds for confirmation counts as permitted where a human confirmed this plan.
     pub fn permits(&self, effect: &Effect) -> bool {

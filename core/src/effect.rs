@@ -89,22 +89,30 @@ pub struct Resource {
     /// The id: for paths and programs the absolute path as read back from the opened descriptor, spelled by
     /// [`path::spell`](crate::path::spell).
     pub id: String,
+    /// The display that a window is on, by its id; in policies the window's parent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display: Option<String>,
 }
 
 impl Resource {
     /// A place in the file system, by its real absolute path.
     pub fn path(real: &[u8]) -> Self {
-        Self { kind: Kind::Path, id: crate::path::spell(real) }
+        Self::new(Kind::Path, crate::path::spell(real))
     }
 
     /// A program, by the real absolute path of its file.
     pub fn program(real: &[u8]) -> Self {
-        Self { kind: Kind::Program, id: crate::path::spell(real) }
+        Self::new(Kind::Program, crate::path::spell(real))
+    }
+
+    /// A window, by its class (`WM_CLASS`, ICCCM 4.1.2.5), on a display.
+    pub fn window(display: impl Into<String>, class: impl Into<String>) -> Self {
+        Self { display: Some(display.into()), ..Self::new(Kind::Window, class) }
     }
 
     /// Something else, by kind and id.
     pub fn new(kind: Kind, id: impl Into<String>) -> Self {
-        Self { kind, id: id.into() }
+        Self { kind, id: id.into(), display: None }
     }
 }
 
@@ -193,12 +201,15 @@ pub struct Effect {
     /// Why a human must always confirm this, whatever the policy says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asks: Option<Cow<'static, str>>,
+    /// Why nothing and nobody can allow this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refuses: Option<Cow<'static, str>>,
 }
 
 impl Effect {
     /// An effect without facts.
     pub fn new(verb: Verb, resource: Resource, identity: Identity) -> Self {
-        Self { verb, resource, facts: BTreeMap::new(), identity, asks: None }
+        Self { verb, resource, facts: BTreeMap::new(), identity, asks: None, refuses: None }
     }
 
     /// Adds a fact.
@@ -212,6 +223,13 @@ impl Effect {
     #[must_use]
     pub fn asks(mut self, why: impl Into<Cow<'static, str>>) -> Self {
         self.asks = Some(why.into());
+        self
+    }
+
+    /// A rule that no policy can lift and no human either: this is denied, and why.
+    #[must_use]
+    pub fn refuses(mut self, why: impl Into<Cow<'static, str>>) -> Self {
+        self.refuses = Some(why.into());
         self
     }
 }

@@ -72,7 +72,7 @@ pub struct Query<'a> {
 ///
 /// An implementation fails closed: what it cannot decide it denies.
 pub trait Judge: Send + Sync {
-    /// Decides one effect. [`Effect::asks`] is not its business: the pipeline raises an `allow` to `confirm` itself.
+    /// Decides one effect. [`Effect::asks`] and [`Effect::refuses`] are not its business: the pipeline raises the decision itself.
     fn judge(&self, query: Query<'_>) -> Ruling;
 
     /// Whether one ruling on `query` provably holds for every path below its resource, with whatever facts. `false`
@@ -83,14 +83,18 @@ pub trait Judge: Send + Sync {
     fn policy_sha256(&self) -> &str;
 }
 
-/// The ruling on one effect with the rule that no policy can lift.
+/// The ruling on one effect with the rules that no policy can lift.
 pub(crate) fn rule(judge: &dyn Judge, query: Query<'_>) -> Ruling {
-    let mut ruling = judge.judge(query);
-    if let Some(why) = &query.effect.asks
-        && ruling.decision == Decision::Allow
-    {
-        ruling.decision = Decision::Confirm;
-        ruling.policies = vec![Reason { policy: "host".to_owned(), reason: Some(why.clone().into_owned()) }];
+    let host = |decision, why: &str| Ruling {
+        decision,
+        policies: vec![Reason { policy: "host".to_owned(), reason: Some(why.to_owned()) }],
+    };
+    if let Some(why) = &query.effect.refuses {
+        return host(Decision::Deny, why);
     }
-    ruling
+    let ruling = judge.judge(query);
+    match &query.effect.asks {
+        Some(why) if ruling.decision == Decision::Allow => host(Decision::Confirm, why),
+        _ => ruling,
+    }
 }

@@ -15,7 +15,7 @@ use schemars::{JsonSchema, Schema};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::capability::{ActionSpec, Capability, Context, Setup};
+use crate::capability::{ActionSpec, Capability, ConnectionId, Context, Setup};
 use crate::effect::{Effectful, Effects};
 use crate::error::{Code, Fault};
 use crate::json::Json;
@@ -101,6 +101,8 @@ fn without_null(schema: &mut Schema) {
 
 /// A capability without its types.
 pub(crate) trait Erased: Send + Sync {
+    fn lacks(&self, verb: &str) -> Option<String>;
+    fn disconnected(&self, connection: ConnectionId);
     fn check(&self, verb: &str, params: &Json) -> Result<Checked, Fault>;
     fn resolve(&self, checked: Checked) -> Result<AnyResolved, Fault>;
     fn execute<'a>(
@@ -124,6 +126,16 @@ pub(crate) struct AnyResolved {
 struct Bridge<C>(C);
 
 impl<C: Capability> Erased for Bridge<C> {
+    fn lacks(&self, verb: &str) -> Option<String> {
+        catch_unwind(AssertUnwindSafe(|| self.0.lacks(verb)))
+            .unwrap_or_else(|_| Some("it panicked".to_owned()))
+    }
+
+    fn disconnected(&self, connection: ConnectionId) {
+        // A panic here is the capability's loss alone; the panic hook has told it.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.0.disconnected(connection)));
+    }
+
     fn check(&self, verb: &str, params: &Json) -> Result<Checked, Fault> {
         let action: C::Action = params.read_variant(verb).map_err(|e| {
             let path = e.path();
@@ -323,6 +335,23 @@ impl Registry {
             State::Unavailable(why) => Some(why),
             State::Closed => Some("it was not opened"),
             State::Open(_) => None,
+        }
+    }
+
+    /// Why an action cannot be used, whether the capability as a whole or this action alone is lacking.
+    pub fn lacks(&self, action: &ActionName) -> Option<String> {
+        match &self.linked.get(action.capability())?.1 {
+            State::Open(opened) => opened.lacks(action.verb()),
+            State::Unavailable(_) | State::Closed => self.unavailable(action.capability()).map(str::to_owned),
+        }
+    }
+
+    /// Tells every open capability that a connection ended and no plan of it runs any more.
+    pub fn disconnected(&self, connection: ConnectionId) {
+        for (_, state) in self.linked.values() {
+            if let State::Open(opened) = state {
+                opened.disconnected(connection);
+            }
         }
     }
 

@@ -19,7 +19,13 @@ pub(crate) fn describe(
 ) -> Result<Value, Fault> {
     let principal = Principal { uid: peer.who.uid, session: request.session.clone() };
     let policy = host.policy();
-    let described = |action: &Action| describe_action(action, &policy, &principal);
+    let described = |action: &Action| {
+        let mut described = describe_action(action, &policy, &principal);
+        if let Some(why) = host.registry.lacks(&action.name) {
+            described["unavailable"] = json!(why);
+        }
+        described
+    };
     let actions: Vec<Value> = match only {
         None => host.registry.actions().map(described).collect(),
         Some(names) => {

@@ -12,7 +12,7 @@ use llm_os_core::name::Id;
 use llm_os_core::pipeline::{self, Ledger, Parsed};
 use llm_os_core::request::Request;
 use llm_os_core::response::Response;
-use llm_os_core::{Code, Fault, Registry, Root};
+use llm_os_core::{Code, ConnectionId, Fault, Registry, Root};
 use tokio_util::sync::CancellationToken;
 
 use crate::approvals::Desk;
@@ -41,6 +41,8 @@ pub(crate) struct Host {
     pub(crate) boot: String,
     /// The number of the next run.
     pub(crate) runs: AtomicU64,
+    /// The number of the next connection.
+    pub(crate) connections: AtomicU64,
 }
 
 impl Host {
@@ -70,6 +72,7 @@ impl Host {
         frame: &[u8],
         peer: &Peer,
         door: Door,
+        connection: ConnectionId,
         cancel: &CancellationToken,
     ) -> Response {
         let start = Instant::now();
@@ -79,7 +82,7 @@ impl Host {
         };
         let host_verb = request.calls.iter().position(|call| call.name.capability() == "host");
         let mut response = match (host_verb, door) {
-            (None, Door::Plan) => return self.plan(request, peer, cancel).await,
+            (None, Door::Plan) => return self.plan(request, peer, connection, cancel).await,
             (None, Door::Approval) => {
                 let fault = Fault::denied("the approval socket takes no plans; send them to the plan socket");
                 return self.refuse_frame(Some(peer), Some(request.id), request.session, fault);
@@ -95,14 +98,20 @@ impl Host {
     }
 
     /// Walks a plan, once there is a place for it to run.
-    async fn plan(&self, request: Request, peer: &Peer, cancel: &CancellationToken) -> Response {
+    async fn plan(
+        &self,
+        request: Request,
+        peer: &Peer,
+        connection: ConnectionId,
+        cancel: &CancellationToken,
+    ) -> Response {
         let key = running::Key::new(peer.who.uid, request.session.clone(), request.id.clone());
         let (id, session) = (request.id.clone(), request.session.clone());
         let _place = match self.running.admit(key, cancel.clone()).await {
             Ok(place) => place,
             Err(fault) => return self.refuse_frame(Some(peer), Some(id), session, fault),
         };
-        let parsed = Parsed::new(request, peer.who.clone(), self.next_run());
+        let parsed = Parsed::new(request, peer.who.clone(), self.next_run()).on(connection);
         pipeline::walk(parsed, &self.door(), cancel.clone()).await
     }
 

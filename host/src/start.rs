@@ -72,7 +72,7 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
     let roots = real_roots(&roots, &places.workspace)?;
     let mut registry = Registry::linked().map_err(|e| StartError::Capability(e.to_string()))?;
     let tables = config.capability_tables().map_err(StartError::Capability)?;
-    let setup = Setup { roots: roots.clone() };
+    let setup = Setup { roots: roots.clone(), display: None };
     registry.open(&tables, &setup).map_err(|e| StartError::Capability(located(&e, file.as_deref())))?;
     for (name, _) in registry.configs() {
         if let Some(why) = registry.unavailable(name) {
@@ -136,6 +136,7 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
         protected,
         boot: hex(&boot),
         runs: AtomicU64::new(1),
+        connections: AtomicU64::new(1),
     });
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build()?;

@@ -164,7 +164,9 @@ mod tests {
         let file = path.join("src").join("file");
         std::fs::create_dir(path.join("src")).unwrap();
         std::fs::write(&file, "x".repeat(4096)).unwrap();
-        let roots = Roots::open(&Setup { roots: vec![Root { path, mode: RootMode::Write }] }).unwrap();
+        let roots =
+            Roots::open(&Setup { roots: vec![Root { path, mode: RootMode::Write }], ..Setup::default() })
+                .unwrap();
         let file = WirePath::new(file.to_str().unwrap());
         // The thread's own time: other work on the machine does not count.
         let now = || {

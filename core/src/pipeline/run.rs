@@ -1,5 +1,7 @@
 //! The stages that act: record, grant, execute, settle.
 
+use std::sync::{Mutex, PoisonError};
+
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -136,6 +138,8 @@ impl<'a, L: Ledger, A: Approvals> Run<'a, L, A> {
             confirmed: self.approved.is_some(),
             cancel: self.cancel.clone(),
             deadline: self.deadline,
+            connection: self.plan.connection,
+            notes: Mutex::default(),
         }
     }
 
@@ -171,21 +175,28 @@ impl<'a, L: Ledger, A: Approvals> Run<'a, L, A> {
         Ok(Ok(JudgedAction { resolved, ruling }))
     }
 
-    /// What this plan touched is compared by verb and id, all else by identity and facts as well.
+    /// What this plan touched is compared by verb and id, a window that it drove by identity too, all else by facts as
+    /// well.
     fn same(&self, before: &Effects, now: &Effects) -> bool {
         let (before, now) = (before.as_slice(), now.as_slice());
         let alike = |(a, b): (&Effect, &Effect)| {
-            a == b || (a.verb == b.verb && a.resource == b.resource && self.is_touched(b))
+            a == b
+                || (a.verb == b.verb
+                    && a.resource == b.resource
+                    && if is_file(b.resource.kind) {
+                        self.is_touched(b)
+                    } else {
+                        self.touched.contains(&b.resource) && a.identity == b.identity
+                    })
         };
         before.len() == now.len() && before.iter().zip(now).all(alike)
     }
 
     fn is_touched(&self, effect: &Effect) -> bool {
-        let of_file = |kind| matches!(kind, Kind::Path | Kind::Program);
         self.touched.iter().any(|touched| {
             *touched == effect.resource
-                || (of_file(touched.kind)
-                    && of_file(effect.resource.kind)
+                || (is_file(touched.kind)
+                    && is_file(effect.resource.kind)
                     && (touched.id == effect.resource.id
                         || path::ancestors(&effect.resource.id).contains(&touched.id)))
         })
@@ -196,17 +207,23 @@ impl<'a, L: Ledger, A: Approvals> Run<'a, L, A> {
         let call = &self.plan.calls[index];
         let effects = action.resolved.effects.clone();
         let recorded = self.record(index, action).await?;
-        let changes =
-            effects.as_slice().iter().filter(|effect| matches!(effect.verb, Verb::Change | Verb::Destroy));
+        let changes = effects
+            .as_slice()
+            .iter()
+            .filter(|effect| matches!(effect.verb, Verb::Change | Verb::Destroy | Verb::Inject));
         self.touched.extend(changes.map(|effect| effect.resource.clone()));
         let start = Instant::now();
         let ended = recorded.execute(self.door, call, cx).await;
         let mut outcome = Outcome::new(if ended.is_ok() { "ok" } else { "failed" });
         outcome.duration_us = u64::try_from(start.elapsed().as_micros()).ok();
         let mut result = ActionResult::new(call.name.clone(), Status::Ok);
+        let mut notes = std::mem::take(&mut *cx.notes.lock().unwrap_or_else(PoisonError::into_inner));
         match ended {
             Ok(output) => result.output = Some(output),
-            Err(fault) => {
+            Err(mut fault) => {
+                if let Some(log) = fault.log.take() {
+                    notes.insert("log".to_owned(), log.into());
+                }
                 let mut fault = fault.in_action(index);
                 result.status = Status::Failed;
                 result.output = fault.output.take();
@@ -219,7 +236,7 @@ impl<'a, L: Ledger, A: Approvals> Run<'a, L, A> {
             outcome.output_bytes = Some(output.get().len() as u64);
             outcome.output_hmac_sha256 = Some(self.door.ledger.digest(output.get().as_bytes()));
         }
-        self.push_outcome(index, outcome);
+        self.push_outcome(index, outcome, notes);
         Ok(result)
     }
 
@@ -248,10 +265,16 @@ impl<'a, L: Ledger, A: Approvals> Run<'a, L, A> {
         result
     }
 
-    fn push_outcome(&mut self, index: usize, outcome: Outcome) {
-        let what = serde_json::json!({"index": index});
+    /// What the capability noted stands beside the index of the action.
+    fn push_outcome(
+        &mut self,
+        index: usize,
+        outcome: Outcome,
+        mut notes: serde_json::Map<String, serde_json::Value>,
+    ) {
+        notes.insert("index".to_owned(), index.into());
         let entry = self.plan.entry(Event::Outcome);
-        self.pending.push(Entry { outcome: Some(outcome), data: Some(what), who: None, ..entry });
+        self.pending.push(Entry { outcome: Some(outcome), data: Some(notes.into()), who: None, ..entry });
     }
 
     /// Bounds the answer and keeps the result sealed.
@@ -303,6 +326,10 @@ impl<'a, L: Ledger, A: Approvals> Run<'a, L, A> {
         response.meta = self.meta;
         response
     }
+}
+
+fn is_file(kind: Kind) -> bool {
+    matches!(kind, Kind::Path | Kind::Program)
 }
 
 impl Recorded {

@@ -1,7 +1,7 @@
 //! The stages before anything runs.
 
 use crate::audit::{Approved, Who};
-use crate::capability::ActionSpec;
+use crate::capability::{ActionSpec, ConnectionId};
 use crate::effect::{Effect, Effects};
 use crate::error::{Code, Fault, excerpt};
 use crate::name::Id;
@@ -22,6 +22,7 @@ pub(super) struct Plan {
     pub(super) principal: Principal,
     pub(super) who: Who,
     pub(super) run: String,
+    pub(super) connection: ConnectionId,
 }
 
 impl Plan {
@@ -55,7 +56,25 @@ impl Parsed {
     pub fn new(request: Request, who: Who, run: String) -> Self {
         let Request { id, session, mode, calls, token, once } = request;
         let principal = Principal { uid: who.uid, session };
-        Self { plan: Plan { id, mode, once, calls, token, principal, who, run } }
+        Self {
+            plan: Plan {
+                id,
+                mode,
+                once,
+                calls,
+                token,
+                principal,
+                who,
+                run,
+                connection: ConnectionId::default(),
+            },
+        }
+    }
+
+    /// Names the connection that it came by.
+    pub fn on(mut self, connection: ConnectionId) -> Self {
+        self.plan.connection = connection;
+        self
     }
 
     /// Types the params of every action.

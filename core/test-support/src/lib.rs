@@ -44,7 +44,8 @@ use llm_os_core::pipeline::{
 use llm_os_core::policy::{Query, Reason};
 use llm_os_core::request::Request;
 use llm_os_core::{
-    Capability, Code, Decision, Fault, Judge, Principal, Registration, Registry, Root, Ruling, Secret, Setup,
+    Capability, Code, ConnectionId, Decision, Fault, Judge, Principal, Registration, Registry, Root, Ruling,
+    Secret, Setup,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -92,10 +93,19 @@ impl World {
     ///
     /// Where the capability breaks its contract or the configuration does not fit.
     pub fn opened<C: Capability>(config: Value, roots: &[Root]) -> (Self, Option<String>) {
+        Self::set_up::<C>(config, Setup { roots: roots.to_vec(), display: None })
+    }
+
+    /// The same with everything else that a host tells a capability, such as its display.
+    ///
+    /// # Panics
+    ///
+    /// Where the capability breaks its contract or the configuration does not fit.
+    pub fn set_up<C: Capability>(config: Value, setup: Setup) -> (Self, Option<String>) {
         let dir = tempfile::Builder::new().prefix("llm-os-").tempdir().expect("a temporary directory");
         let own = dir.path().canonicalize().expect("the temporary directory's real path");
         let own = Root { path: own, mode: Mode::Write };
-        let setup = Setup { roots: [std::slice::from_ref(&own), roots].concat() };
+        let setup = Setup { roots: [vec![own], setup.roots].concat(), ..setup };
         let registration: &'static Registration = Box::leak(Box::new(Registration::of::<C>()));
         let mut registry = Registry::of([registration]).unwrap_or_else(|e| panic!("{e}"));
         let config = Json::parse(config.to_string().as_bytes()).expect("a configuration without null");
@@ -188,6 +198,20 @@ impl World {
             });
             self.walk(plan.to_string().as_bytes(), cancel).await
         })
+    }
+
+    /// Ends the connection that all plans came by, as a client that goes away does.
+    pub fn disconnect(&self) {
+        self.registry.disconnected(ConnectionId::default());
+    }
+
+    /// Why an action is lacking on this machine, if so.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no such action.
+    pub fn lacks(&self, action: &str) -> Option<String> {
+        self.registry.lacks(&ActionName::new(action).expect("an action name"))
     }
 
     /// Sends one action, confirms it as a human would where it is held, and gives the answer.

@@ -52,6 +52,8 @@ fn scopes(vocabulary: &Vocabulary) -> Vec<String> {
         "principal, action, resource in Path::\"/canary/di\"".to_owned(),
         "principal, action, resource in Roots::\"read\"".to_owned(),
         "principal, action, resource in Roots::\"write\"".to_owned(),
+        "principal, action, resource in Display::\"canary\"".to_owned(),
+        "principal, action, resource in Display::\"canar\"".to_owned(),
     ];
     scopes.extend(Verb::ALL.map(|verb| format!("principal, action in Action::\"{verb}\", resource")));
     for concrete in &vocabulary.concretes {
@@ -73,7 +75,8 @@ fn places(kind: Kind, roots: &Roots) -> Vec<Resource> {
             places.push(Resource::new(kind, "/canary/dir/file"));
             places
         }
-        Kind::Window | Kind::Display | Kind::Device | Kind::Own(_) => vec![Resource::new(kind, "canary")],
+        Kind::Window => vec![Resource::window("canary", "a class"), Resource::window("another", "canary")],
+        Kind::Display | Kind::Device | Kind::Own(_) => vec![Resource::new(kind, "canary")],
     }
 }
 
@@ -85,6 +88,14 @@ fn expected(concrete: &Concrete, place: &Resource, roots: &Roots) -> BTreeSet<St
         format!("principal, action == {}, resource", concrete.uid),
         format!("principal, action in {}, resource", concrete.groups[0]),
     ]);
+    let on_canary = match place.kind {
+        Kind::Window => place.display.as_deref() == Some("canary"),
+        Kind::Display => place.id == "canary",
+        Kind::Path | Kind::Program | Kind::Device | Kind::Own(_) => false,
+    };
+    if on_canary {
+        expected.insert("principal, action, resource in Display::\"canary\"".to_owned());
+    }
     if matches!(place.kind, Kind::Path | Kind::Program) {
         let starts = |dir: &str| dir == "/" || place.id == dir || place.id.starts_with(&format!("{dir}/"));
         let dirs = ["/", "/canary", "/canary/dir", "/canary/dir/file", "/canary/di"];

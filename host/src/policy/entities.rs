@@ -25,12 +25,15 @@ pub(crate) struct Entity {
     pub(crate) above: Vec<String>,
     /// Which groups of roots it is in.
     roots: Vec<&'static str>,
+    /// The display that a window is on.
+    display: Option<String>,
 }
 
 impl Entity {
     pub(crate) fn of(resource: &Resource, roots: &Roots) -> Self {
-        let Resource { kind, id } = resource;
-        let mut entity = Self { kind: *kind, id: id.clone(), above: Vec::new(), roots: Vec::new() };
+        let Resource { kind, id, display } = resource;
+        let display = display.clone();
+        let mut entity = Self { kind: *kind, id: id.clone(), above: Vec::new(), roots: Vec::new(), display };
         match kind {
             Kind::Path | Kind::Program => {
                 entity.above = path::ancestors(id);
@@ -95,6 +98,7 @@ impl World {
         let above = resource.above.iter().chain(itself).filter(|path| named.0.contains(*path));
         let mut parents: HashSet<_> = above.map(|path| vocabulary.entity("Path", path)).collect();
         parents.extend(resource.roots.iter().map(|group| vocabulary.entity("Roots", group)));
+        parents.extend(resource.display.iter().map(|display| vocabulary.entity("Display", display)));
         let resource = vocabulary.entity(resource.kind.as_str(), &resource.id);
         let entities = [
             CedarEntity::new_no_attrs(principal.clone(), HashSet::from([user])),

@@ -56,6 +56,10 @@ struct Case {
     policies: Option<BTreeSet<String>>,
 }
 
+fn virtual_display() -> String {
+    "virtual".to_owned()
+}
+
 fn some_uid() -> u32 {
     1000
 }
@@ -66,6 +70,9 @@ struct CaseEffect {
     verb: String,
     kind: String,
     id: String,
+    /// The display that a window is on.
+    #[serde(default = "virtual_display")]
+    display: String,
     /// What is left out is no, zero or empty.
     #[serde(default)]
     facts: BTreeMap<String, Json>,
@@ -100,7 +107,7 @@ pub(crate) fn test(source: &Source, tests: &str, mut registry: Registry) -> Resu
     let cases = cases.map_err(|e| PolicyError::Setup(format!("the tests cannot be read: {e}")))?;
     let world =
         World::new(&cases.files).map_err(|e| PolicyError::Setup(format!("no world to test in: {e}")))?;
-    let setup = Setup { roots: world.roots() };
+    let setup = Setup { roots: world.roots(), display: None };
     registry.open(&BTreeMap::new(), &setup).map_err(|e| PolicyError::Setup(e.to_string()))?;
     let protected = Protected::new([world.dir.join("state")])?;
     let policy = Arc::new(Policy::load(source, &registry, &setup.roots, protected)?);
@@ -178,7 +185,11 @@ impl CaseEffect {
         let kind = *kind.ok_or_else(|| format!("{} is not stated on a {}", concrete.uid, self.kind))?;
         let id = world.filled_in(&self.id);
         let id = if matches!(kind, Kind::Path | Kind::Program) { real_id(&id)? } else { id };
-        let mut effect = Effect::new(concrete.verb, Resource { kind, id }, Identity::of_id());
+        let resource = match kind {
+            Kind::Window => Resource::window(&self.display, id),
+            _ => Resource::new(kind, id),
+        };
+        let mut effect = Effect::new(concrete.verb, resource, Identity::of_id());
         for (name, spec) in &concrete.facts {
             let given = self.facts.get(*name);
             effect.facts.insert(name, given.map_or(Ok(neutral(spec.ty)), |json| fact(spec.ty, json, world))?);

@@ -22,8 +22,8 @@ const TYPES: [(&str, &str); 8] = [
         "Program in [Path, Roots]",
         "A program by the real path of its file, which is the Path of the same name.",
     ),
-    ("Window", "A window."),
-    ("Display", "A display or a part of it."),
+    ("Window in [Display]", "A window by its class; the display that it is on is its parent."),
+    ("Display", "A display; \"virtual\" is the one that the host started for itself."),
     ("Device", "A device."),
 ];
 
@@ -135,7 +135,11 @@ impl Concrete {
     /// An effect of this action on nothing in particular.
     pub(crate) fn sample(&self, kind: Kind) -> Effect {
         let id = if matches!(kind, Kind::Path | Kind::Program) { "/" } else { "sample" };
-        let mut effect = Effect::new(self.verb, Resource::new(kind, id), Identity::of_id());
+        let resource = match kind {
+            Kind::Window => Resource::window("sample", id),
+            _ => Resource::new(kind, id),
+        };
+        let mut effect = Effect::new(self.verb, resource, Identity::of_id());
         effect.facts = self.facts.iter().map(|(name, spec)| (*name, neutral(spec.ty))).collect();
         effect
     }

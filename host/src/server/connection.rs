@@ -1,10 +1,11 @@
 //! One connection: who is it, frame after frame, answer after answer.
 
 use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use llm_os_core::response::Response;
-use llm_os_core::{Code, Fault};
+use llm_os_core::{Code, ConnectionId, Fault};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
@@ -31,6 +32,7 @@ pub(super) async fn serve(host: &Host, mut stream: UnixStream, door: Door, stop:
     };
     let bounds =
         Bounds { bytes: host.limits.request_bytes, frame: host.limits.frame(), idle: host.limits.idle() };
+    let connection = Connected::new(host);
     let (reader, mut writer) = stream.split();
     let mut frames = Frames::new(reader, bounds);
     loop {
@@ -41,7 +43,7 @@ pub(super) async fn serve(host: &Host, mut stream: UnixStream, door: Door, stop:
         };
         let fault = match frame {
             Ok(Frame::Whole(frame)) => {
-                let response = answer(host, &frame, &peer, door, writer.as_ref()).await;
+                let response = answer(host, &frame, &peer, door, connection.id, writer.as_ref()).await;
                 match send(&mut writer, &response, host.limits.write()).await {
                     Ok(()) => continue,
                     Err(()) => return,
@@ -62,6 +64,24 @@ pub(super) async fn serve(host: &Host, mut stream: UnixStream, door: Door, stop:
         let response = host.refuse_frame(Some(&peer), None, None, fault);
         let _ = send(&mut writer, &response, host.limits.write()).await;
         return;
+    }
+}
+
+/// A served connection; however it ends, the capabilities hear of it.
+struct Connected<'a> {
+    id: ConnectionId,
+    host: &'a Host,
+}
+
+impl<'a> Connected<'a> {
+    fn new(host: &'a Host) -> Self {
+        Self { id: ConnectionId(host.connections.fetch_add(1, Ordering::Relaxed)), host }
+    }
+}
+
+impl Drop for Connected<'_> {
+    fn drop(&mut self) {
+        self.host.registry.disconnected(self.id);
     }
 }
 
@@ -92,9 +112,16 @@ async fn turn_away(host: &Host, stream: &mut UnixStream, peer: Option<&Peer>, fa
 }
 
 /// Answers a frame; cancels what runs for it once the peer is gone.
-async fn answer(host: &Host, frame: &[u8], peer: &Peer, door: Door, stream: &UnixStream) -> Response {
+async fn answer(
+    host: &Host,
+    frame: &[u8],
+    peer: &Peer,
+    door: Door,
+    connection: ConnectionId,
+    stream: &UnixStream,
+) -> Response {
     let cancel = CancellationToken::new();
-    let answered = host.answer(frame, peer, door, &cancel);
+    let answered = host.answer(frame, peer, door, connection, &cancel);
     let mut answered = std::pin::pin!(answered);
     loop {
         tokio::select! {

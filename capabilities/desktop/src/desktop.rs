@@ -1,0 +1,216 @@
+//! The display of a host: one thread owns the connection, reconnects, and does one piece of work after another.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak, mpsc};
+use std::time::Duration;
+
+use llm_os_core::{Code, ConnectionId, Context, Display, Fault, Setup};
+
+use crate::x11::Session;
+
+/// How long a display may take for one piece of work, before it counts as hung.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why a piece of work did not succeed.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The connection is gone, or was never there; the next piece of work connects anew.
+    Lost(String),
+    /// What the caller is told.
+    Fault(Fault),
+}
+
+impl From<Fault> for Trouble {
+    fn from(fault: Fault) -> Self {
+        Trouble::Fault(fault)
+    }
+}
+
+/// What drives a display.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// An X server.
+    X11,
+    /// A Wayland compositor, or the desktop of another platform.
+    Other,
+}
+
+type Job = Box<dyn FnOnce(&mut Worker) + Send>;
+
+/// The one display of a host, shared by the capabilities that drive it.
+pub struct Desktop {
+    display: Display,
+    jobs: Mutex<mpsc::Sender<Job>>,
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// The right to send input: one action at a time has it, so that the letters of two plans never mix.
+pub struct Turn<'a>(#[allow(dead_code)] tokio::sync::MutexGuard<'a, ()>);
+
+static OPEN: LazyLock<Mutex<HashMap<String, Weak<Desktop>>>> = LazyLock::new(Mutex::default);
+
+impl Desktop {
+    /// The display that the operator gave; the same one for every capability of this process. Nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// `unavailable` where there is none, with what to do.
+    pub fn open(setup: &Setup) -> Result<Arc<Self>, Fault> {
+        let Some(display) = &setup.display else {
+            let message = "the host drives no display: start it with --virtual-display 1280x800 for one of its own, \
+                 or with --display NAME for one that exists";
+            return Err(Fault::new(Code::UNAVAILABLE, message));
+        };
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(desktop) = open.get(&display.name).and_then(Weak::upgrade) {
+            return Ok(desktop);
+        }
+        let (jobs, queue) = mpsc::channel();
+        let mut worker = Worker { display: display.clone(), session: None };
+        std::thread::Builder::new()
+            .name("display".to_owned())
+            .spawn(move || queue.into_iter().for_each(|job: Job| job(&mut worker)))
+            .map_err(|e| Fault::new(Code::UNAVAILABLE, "no thread for the display").log(e.to_string()))?;
+        let desktop = Arc::new(Self {
+            display: display.clone(),
+            jobs: Mutex::new(jobs),
+            turn: tokio::sync::Mutex::default(),
+        });
+        open.insert(display.name.clone(), Arc::downgrade(&desktop));
+        Ok(desktop)
+    }
+
+    /// The display.
+    pub fn display(&self) -> &Display {
+        &self.display
+    }
+
+    /// What drives it.
+    pub fn backend(&self) -> Backend {
+        let name = &self.display.name;
+        let is_wayland = name.starts_with("wayland") || name.starts_with('/');
+        if is_wayland || !cfg!(target_os = "linux") { Backend::Other } else { Backend::X11 }
+    }
+
+    /// Works on the X session and waits for the result, without yielding: for `resolve`, which only looks.
+    ///
+    /// # Errors
+    ///
+    /// What the work gives; `unavailable` where the display cannot be reached or does not answer in two seconds.
+    pub fn look<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Session) -> Result<T, Trouble> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let (give, take) = mpsc::sync_channel(1);
+        self.queue(Box::new(move |worker| {
+            let _ = give.send(worker.work(work));
+        }))?;
+        take.recv_timeout(PATIENCE).unwrap_or_else(|_| Err(self.hung()))
+    }
+
+    /// The same for `execute`: the thread works while the task waits, and goes on where the task is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`Desktop::look`].
+    pub async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Session) -> Result<T, Trouble> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let (give, take) = tokio::sync::oneshot::channel();
+        self.queue(Box::new(move |worker| {
+            let _ = give.send(worker.work(work));
+        }))?;
+        match tokio::time::timeout(PATIENCE, take).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) | Err(_) => Err(self.hung()),
+        }
+    }
+
+    /// Waits for the right to send input.
+    ///
+    /// # Errors
+    ///
+    /// Why the action is to stop, where that comes first.
+    pub async fn turn(&self, cx: &Context) -> Result<Turn<'_>, Fault> {
+        tokio::select! {
+            biased;
+            turn = self.turn.lock() => Ok(Turn(turn)),
+            () = cx.cancelled() => {
+                Err(cx.stopped().unwrap_or_else(|| Fault::new(Code::CANCELLED, "the plan was cancelled")))
+            }
+        }
+    }
+
+    /// Lets go of every key and button that plans of this connection hold down. Waits for at most a second.
+    pub fn release(&self, connection: ConnectionId) {
+        let (give, take) = mpsc::sync_channel(1);
+        let queued = self.queue(Box::new(move |worker| {
+            if let Some(session) = &mut worker.session
+                && session.release(|holder| holder == connection).is_err()
+            {
+                worker.session = None;
+            }
+            let _ = give.send(());
+        }));
+        if queued.is_ok() {
+            let _ = take.recv_timeout(Duration::from_secs(1));
+        }
+    }
+
+    fn queue(&self, job: Job) -> Result<(), Fault> {
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        jobs.send(job).map_err(|_| Fault::new(Code::UNAVAILABLE, "the thread of the display ended"))
+    }
+
+    fn hung(&self) -> Fault {
+        let message = format!("the display {} does not answer; is it stopped?", self.display.name);
+        Fault::new(Code::UNAVAILABLE, message)
+    }
+}
+
+/// The thread's own.
+struct Worker {
+    display: Display,
+    session: Option<Session>,
+}
+
+impl Worker {
+    fn work<T>(&mut self, work: impl FnOnce(&mut Session) -> Result<T, Trouble>) -> Result<T, Fault> {
+        let session = match &mut self.session {
+            Some(session) => session,
+            None => self.session.insert(Session::connect(&self.display)?),
+        };
+        let done = catch_unwind(AssertUnwindSafe(|| work(session)));
+        match done {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(Trouble::Fault(fault))) => Err(fault),
+            Ok(Err(Trouble::Lost(why))) => {
+                // Dropping the connection ends its server grab.
+                self.session = None;
+                let message =
+                    format!("the connection to the display {} was lost; try again", self.display.name);
+                Err(Fault::new(Code::UNAVAILABLE, message).log(why))
+            }
+            Err(panic) => {
+                self.session = None;
+                Err(Fault::new(Code::CAPABILITY_FAULT, "the display's thread panicked").log(told(&*panic)))
+            }
+        }
+    }
+}
+
+fn told(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or(panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned()
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Some(session) = &mut self.session {
+            let _ = session.release(|_| true);
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! What the keyboard, mouse and monitor capabilities share: the display, its windows, its coordinates.
+//!
+//! Two things hold for this crate:
+//!
+//! - Input reaches a window only after that very window was checked, in the same server grab as the event
+//!   ([`x11::Session::guarded`]): no other client can act in between.
+//! - A window's class and title are what its program says; its process is what the X server says (XRes), and nothing
+//!   here believes a window about that.
+//!
+//! On X11 everything goes through `x11rb`, beside `enigo` and `xcap`: under a server grab an event from any other
+//! connection would wait for ever, `enigo` does not search shift levels and loses characters outside of the layout, and
+//! `xcap` knows neither shared memory nor damage. Where there is no X server, `enigo` sends input.
+//!
+//! ```text
+//! Desktop (one thread that owns the connection) -> x11::Session -> guarded(windows, where, events)
+//! ```
+
+mod desktop;
+pub mod geometry;
+mod process;
+pub mod window;
+pub mod x11;
+
+pub use desktop::{Backend, Desktop, Trouble, Turn};
+
+use llm_os_core::Code;
+
+/// The window that was judged is gone, lost the focus, moved away from the point or became another; nothing more was
+/// sent.
+pub const WINDOW_CHANGED: Code = Code::own("window_changed");
+
+/// Another program holds the keyboard or the pointer, and would receive what is meant for the window.
+pub const INPUT_GRABBED: Code = Code::own("input_grabbed");

@@ -1,0 +1,85 @@
+//! What the kernel knows of the process behind a window (proc(5)).
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// A process, as far as it may be looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Process {
+    /// The real path of its program.
+    pub(crate) executable: Option<PathBuf>,
+    /// Its user.
+    pub(crate) uid: Option<u32>,
+    /// When it began, in clock ticks after boot: with the pid this names one process for ever.
+    pub(crate) started: Option<u64>,
+    /// Whether it holds the master of a pseudoterminal (pts(4)), which is what makes a terminal emulator.
+    pub(crate) terminal: bool,
+    /// Whether it, or what it started, is `llmsh`, which shows confirmations and their tokens.
+    pub(crate) approves: bool,
+}
+
+impl Process {
+    /// `None` where the process cannot be inspected.
+    pub(crate) fn of(pid: u32) -> Option<Self> {
+        let dir = PathBuf::from(format!("/proc/{pid}"));
+        let executable = fs::read_link(dir.join("exe")).ok()?;
+        Some(Self {
+            executable: Some(executable),
+            uid: dir.metadata().ok().map(|found| found.uid()),
+            started: started(&dir),
+            terminal: holds_pty_master(&dir)?,
+            approves: approves(pid, 0),
+        })
+    }
+}
+
+/// Field 22 of `stat`; the name in field 2 may hold anything, so it is counted from the last parenthesis.
+fn started(dir: &Path) -> Option<u64> {
+    let stat = fs::read_to_string(dir.join("stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+fn holds_pty_master(dir: &Path) -> Option<bool> {
+    let open = fs::read_dir(dir.join("fd")).ok()?;
+    let targets = open.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+    Some(targets.into_iter().any(|target| target.as_os_str().as_bytes().ends_with(b"/ptmx")))
+}
+
+/// Looks through the process and everything below it.
+fn approves(pid: u32, depth: u32) -> bool {
+    const DEEPEST: u32 = 16;
+    let dir = PathBuf::from(format!("/proc/{pid}"));
+    if fs::read_link(dir.join("exe")).is_ok_and(|exe| exe.file_name().is_some_and(|name| name == "llmsh")) {
+        return true;
+    }
+    if depth == DEEPEST {
+        return true;
+    }
+    let Ok(threads) = fs::read_dir(dir.join("task")) else { return false };
+    threads.flatten().any(|thread| {
+        let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        children
+            .split_ascii_whitespace()
+            .filter_map(|child| child.parse().ok())
+            .any(|child| approves(child, depth + 1))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_known_and_is_no_terminal() {
+        let own = Process::of(std::process::id()).unwrap();
+        assert_eq!(own.executable, std::env::current_exe().ok());
+        assert!(own.started.is_some() && !own.terminal && !own.approves);
+    }
+
+    #[test]
+    fn a_process_that_is_gone_is_unknown() {
+        assert_eq!(Process::of(u32::MAX), None);
+    }
+}

@@ -1,0 +1,199 @@
+//! An X session: one connection to the server of the display, owned by the display's thread.
+//!
+//! The protocol is X11 (X Window System Protocol, X.Org), with XTEST to send input, XRes for the process behind a window,
+//! RandR for the monitors, EWMH and ICCCM for what windows say of themselves.
+
+mod authority;
+mod guard;
+mod held;
+mod windows;
+
+use llm_os_core::{Code, Display, Fault};
+use x11rb::connection::Connection as _;
+use x11rb::errors::{ConnectionError, ReplyError, ReplyOrIdError};
+use x11rb::protocol::randr::ConnectionExt as _;
+use x11rb::protocol::xproto::{ConnectionExt as _, CreateWindowAux, WindowClass};
+use x11rb::protocol::{res, xtest};
+use x11rb::rust_connection::RustConnection;
+
+pub use guard::{Aim, Guarded};
+pub use held::Held;
+pub use windows::Focus;
+
+use crate::Trouble;
+use crate::geometry::{Layout, Monitor, Point, Rect};
+
+x11rb::atom_manager! {
+    /// The names that are asked for.
+    pub(crate) Atoms:
+    AtomsCookie {
+        UTF8_STRING,
+        WM_STATE,
+        _NET_ACTIVE_WINDOW,
+        _NET_WM_NAME,
+        _NET_WM_PID,
+        _NET_WM_WINDOW_TYPE,
+    }
+}
+
+impl From<ConnectionError> for Trouble {
+    fn from(error: ConnectionError) -> Self {
+        Trouble::Lost(error.to_string())
+    }
+}
+
+impl From<ReplyError> for Trouble {
+    fn from(error: ReplyError) -> Self {
+        match error {
+            ReplyError::ConnectionError(error) => error.into(),
+            ReplyError::X11Error(error) => {
+                let fault = Fault::new(crate::WINDOW_CHANGED, "a window went away meanwhile; look again");
+                fault.log(format!("{error:?}")).into()
+            }
+        }
+    }
+}
+
+impl From<ReplyOrIdError> for Trouble {
+    fn from(error: ReplyOrIdError) -> Self {
+        match error {
+            ReplyOrIdError::ConnectionError(error) => error.into(),
+            ReplyOrIdError::X11Error(error) => ReplyError::X11Error(error).into(),
+            ReplyOrIdError::IdsExhausted => Trouble::Lost("no X ids are left".to_owned()),
+        }
+    }
+}
+
+/// A connection to an X server.
+pub struct Session {
+    pub(crate) conn: RustConnection,
+    pub(crate) root: u32,
+    pub(crate) atoms: Atoms,
+    /// The display's id in policies.
+    pub(crate) display: String,
+    /// A window that is never mapped: who tries to grab for it learns whether another client has a grab, and gets none.
+    unmapped: u32,
+    held: Vec<(llm_os_core::ConnectionId, Held)>,
+}
+
+/// Where the pointer is and what is held down.
+#[derive(Clone, Copy, Debug)]
+pub struct Pointer {
+    /// The pixel of the one space.
+    pub point: Point,
+    /// Modifiers and buttons as X's key and button mask.
+    pub mask: u16,
+}
+
+impl Session {
+    /// Connects, and lets go of what an earlier connection of a host left pressed.
+    ///
+    /// # Errors
+    ///
+    /// `unavailable` with what to do: no server, no permission, a missing extension.
+    pub(crate) fn connect(display: &Display) -> Result<Self, Fault> {
+        let unavailable = |why: String| {
+            let message = format!(
+                "the display {} cannot be used: {why}; check that its X server runs and that this user may connect to it",
+                display.name
+            );
+            Fault::new(Code::UNAVAILABLE, message)
+        };
+        let (conn, screen) = authority::connect(display).map_err(unavailable)?;
+        let root = conn.setup().roots[screen].root;
+        let mut session = Self::prepare(conn, root, display.id.clone()).map_err(|trouble| match trouble {
+            Trouble::Lost(why) => unavailable(why),
+            Trouble::Fault(fault) => fault,
+        })?;
+        session
+            .release_leftovers()
+            .map_err(|_| unavailable("its input devices cannot be read".to_owned()))?;
+        Ok(session)
+    }
+
+    fn prepare(conn: RustConnection, root: u32, display: String) -> Result<Self, Trouble> {
+        let lacking = |name: &str| {
+            let message =
+                format!("the X server lacks the extension {name}, without which nothing here is safe");
+            Trouble::Fault(Fault::new(Code::UNAVAILABLE, message))
+        };
+        let atoms = Atoms::new(&conn)?;
+        let xtest = xtest::get_version(&conn, 2, 2).map_err(|_| lacking("XTEST"))?;
+        let res = res::query_version(&conn, 1, 2).map_err(|_| lacking("X-Resource"))?;
+        let randr = conn.randr_query_version(1, 5).map_err(|_| lacking("RANDR"))?;
+        let unmapped = conn.generate_id()?;
+        let aux = CreateWindowAux::new().override_redirect(1);
+        conn.create_window(0, unmapped, root, -1, -1, 1, 1, 0, WindowClass::INPUT_ONLY, 0, &aux)?;
+        // A client that holds the server grabbed could otherwise keep everything here waiting; XTEST lets it through.
+        xtest.reply().map_err(|_| lacking("XTEST"))?;
+        res.reply().map_err(|_| lacking("X-Resource"))?;
+        randr.reply().map_err(|_| lacking("RANDR"))?;
+        let atoms = atoms.reply()?;
+        Ok(Self { conn, root, atoms, display, unmapped, held: Vec::new() })
+    }
+
+    /// The monitors as they are now (RandR 1.5), or the whole screen where the server names none.
+    ///
+    /// # Errors
+    ///
+    /// A lost connection.
+    pub fn layout(&mut self) -> Result<Layout, Trouble> {
+        let monitors = self.conn.randr_get_monitors(self.root, true)?;
+        let screen = self.conn.get_geometry(self.root)?;
+        let dpi = self.dpi()?;
+        let monitors = monitors.reply()?.monitors;
+        let names: Vec<_> = monitors.iter().map(|monitor| self.conn.get_atom_name(monitor.name)).collect();
+        let mut layout = Layout { monitors: Vec::with_capacity(monitors.len().max(1)) };
+        for (monitor, name) in monitors.iter().zip(names) {
+            layout.monitors.push(Monitor {
+                name: String::from_utf8_lossy(&name?.reply()?.name).into_owned(),
+                rect: Rect {
+                    x: monitor.x.into(),
+                    y: monitor.y.into(),
+                    width: monitor.width.into(),
+                    height: monitor.height.into(),
+                },
+                scale: dpi / 96.0,
+                primary: monitor.primary,
+            });
+        }
+        let screen = screen.reply()?;
+        if layout.monitors.is_empty() {
+            let rect = Rect { x: 0, y: 0, width: screen.width.into(), height: screen.height.into() };
+            layout.monitors.push(Monitor {
+                name: "screen".to_owned(),
+                rect,
+                scale: dpi / 96.0,
+                primary: true,
+            });
+        }
+        Ok(layout)
+    }
+
+    /// `Xft.dpi` of the resource database, which is what toolkits scale by; 96 where it is not set.
+    fn dpi(&self) -> Result<f64, Trouble> {
+        use x11rb::protocol::xproto::AtomEnum;
+        let property = self.conn.get_property(
+            false,
+            self.root,
+            AtomEnum::RESOURCE_MANAGER,
+            AtomEnum::STRING,
+            0,
+            16_384,
+        )?;
+        let text = String::from_utf8_lossy(&property.reply()?.value).into_owned();
+        let dpi = text.lines().find_map(|line| line.strip_prefix("Xft.dpi:")?.trim().parse().ok());
+        Ok(dpi.filter(|dpi: &f64| (1.0..=10_000.0).contains(dpi)).unwrap_or(96.0))
+    }
+
+    /// Where the pointer is.
+    ///
+    /// # Errors
+    ///
+    /// A lost connection.
+    pub fn pointer(&mut self) -> Result<Pointer, Trouble> {
+        let found = self.conn.query_pointer(self.root)?.reply()?;
+        let point = Point { x: found.root_x.into(), y: found.root_y.into() };
+        Ok(Pointer { point, mask: found.mask.into() })
+    }
+}

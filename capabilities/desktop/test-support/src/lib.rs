@@ -1,0 +1,1 @@
+//! A display of their own for tests.
