@@ -46,6 +46,17 @@ pub struct Reason {
     /// The policy's `@reason`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Whether it says `@record("clear")`: where every policy that decided an action says so, its secret params stand
+    /// in the record as they are, and not as length and digest.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub clear: bool,
+}
+
+impl Reason {
+    /// A rule that no policy can lift.
+    pub fn host(why: impl Into<String>) -> Self {
+        Self { policy: "host".to_owned(), reason: Some(why.into()), clear: false }
+    }
 }
 
 /// A decision and what made it.
@@ -85,10 +96,7 @@ pub trait Judge: Send + Sync {
 
 /// The ruling on one effect with the rules that no policy can lift.
 pub(crate) fn rule(judge: &dyn Judge, query: Query<'_>) -> Ruling {
-    let host = |decision, why: &str| Ruling {
-        decision,
-        policies: vec![Reason { policy: "host".to_owned(), reason: Some(why.to_owned()) }],
-    };
+    let host = |decision, why: &str| Ruling { decision, policies: vec![Reason::host(why)] };
     if let Some(why) = &query.effect.refuses {
         return host(Decision::Deny, why);
     }

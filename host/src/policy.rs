@@ -222,7 +222,11 @@ impl Policy {
     fn reasons<'a>(&self, responses: impl IntoIterator<Item = &'a Response>) -> Vec<Reason> {
         let ids: BTreeSet<_> =
             responses.into_iter().flat_map(|response| response.diagnostics().reason()).collect();
-        let reason = |rule: &Rule| Reason { policy: rule.id.clone(), reason: rule.reason.clone() };
+        let reason = |rule: &Rule| Reason {
+            policy: rule.id.clone(),
+            reason: rule.reason.clone(),
+            clear: rule.records_in_clear,
+        };
         let determining = self.rules.iter().filter(|rule| ids.contains(rule.policy.id()));
         let mut reasons: Vec<_> = determining.map(reason).collect();
         reasons.sort();
@@ -274,7 +278,7 @@ impl Relevant {
 
 /// A refusal of the host's own.
 fn denied(why: impl Into<String>) -> Ruling {
-    let reason = Reason { policy: "host".to_owned(), reason: Some(why.into()) };
+    let reason = Reason::host(why);
     Ruling { decision: Decision::Deny, policies: vec![reason] }
 }
 

@@ -17,6 +17,7 @@ use crate::pipeline::ports::{Approvals, Durable, Ledger};
 use crate::pipeline::record::decided;
 use crate::pipeline::stages::{Cleared, JudgedAction, Plan, Refused, resolve_again, rule_action};
 use crate::policy::Decision;
+use crate::redact::Mask;
 use crate::request::Call;
 use crate::response::{ActionResult, Meta, Response, Status};
 
@@ -243,8 +244,10 @@ impl<'a, L: Ledger, A: Approvals> Run<'a, L, A> {
     /// The only place that makes a grant. What changes anything waits until its intent is durable.
     async fn record(&mut self, index: usize, action: JudgedAction) -> Result<Recorded, Fault> {
         let known = self.door.registry.action(&self.plan.calls[index].name).expect("validated");
-        let params =
-            known.mask.apply(&self.plan.calls[index].params, &|bytes| self.door.ledger.digest(bytes));
+        let deciding = &action.ruling.policies;
+        let clear = !deciding.is_empty() && deciding.iter().all(|reason| reason.clear);
+        let mask = if clear { &Mask::Clear } else { &known.mask };
+        let params = mask.apply(&self.plan.calls[index].params, &|bytes| self.door.ledger.digest(bytes));
         let decision = decided(&*self.door.judge, &action.ruling, self.approved);
         let effects = &action.resolved.effects;
         let intent = self.plan.action_entry(Event::Intent, index, effects, Some(params), Some(decision));

@@ -192,11 +192,8 @@ pub(super) fn rule_action(
 ) -> Ruling {
     let mut ruling = Ruling { decision: Decision::Allow, policies: Vec::new() };
     if call.danger.is_some() {
-        let reason = Some("the action states a danger".to_owned());
-        ruling = Ruling {
-            decision: Decision::Confirm,
-            policies: vec![Reason { policy: "host".to_owned(), reason }],
-        };
+        let policies = vec![Reason::host("the action states a danger")];
+        ruling = Ruling { decision: Decision::Confirm, policies };
     }
     for effect in effects.as_slice() {
         let one = policy::rule(judge, Query { principal, action: &call.name, effect });

@@ -119,6 +119,7 @@ impl World {
             rules: Arc::new(Rules {
                 rule: Mutex::new(Arc::new(|_| Decision::Allow)),
                 covers: Mutex::new(false),
+                clear: Mutex::new(false),
             }),
             ledger: Memory::default(),
             approvals: Desk::default(),
@@ -154,6 +155,11 @@ impl World {
     /// Lets the policy say that one ruling covers a subtree.
     pub fn judge_covers_subtrees(&self, covers: bool) {
         *held(&self.rules.covers) = covers;
+    }
+
+    /// Lets the policy say `@record("clear")`.
+    pub fn judge_records_in_clear(&self, clear: bool) {
+        *held(&self.rules.clear) = clear;
     }
 
     /// Lets the log fail from now on (`audit_unavailable`), or work again.
@@ -340,12 +346,13 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct Rules {
     rule: Mutex<Arc<Rule>>,
     covers: Mutex<bool>,
+    clear: Mutex<bool>,
 }
 
 impl Judge for Rules {
     fn judge(&self, query: Query<'_>) -> Ruling {
         let rule = held(&self.rule).clone();
-        let policies = vec![Reason { policy: "test".to_owned(), reason: None }];
+        let policies = vec![Reason { policy: "test".to_owned(), reason: None, clear: *held(&self.clear) }];
         Ruling { decision: rule(query), policies }
     }
 

@@ -247,6 +247,14 @@ fn an_intent_stands_before_its_outcome_and_neither_holds_a_secret() {
 }
 
 #[test]
+fn a_secret_stands_in_the_record_only_where_the_policy_says_so() {
+    let world = World::of::<Shelf>();
+    world.judge_records_in_clear(true);
+    world.send("shelf.put", json!({"name": "a", "value": "s3cret"}));
+    assert_eq!(world.records()[0]["what"]["params"]["value"], "s3cret");
+}
+
+#[test]
 fn nothing_changes_where_the_record_cannot_be_written() {
     let world = World::of::<Shelf>();
     world.break_the_log(true);

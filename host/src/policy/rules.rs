@@ -21,6 +21,8 @@ use super::vocabulary::{Concrete, Vocabulary};
 pub(crate) struct Rule {
     pub(crate) id: String,
     pub(crate) reason: Option<String>,
+    /// `@record("clear")`.
+    pub(crate) records_in_clear: bool,
     pub(crate) policy: Policy,
     pub(crate) permits: bool,
     action: ActionConstraint,
@@ -77,6 +79,13 @@ impl Rule {
         Ok(Self {
             id: name(written.id()).to_owned(),
             reason: written.annotation("reason").map(str::to_owned),
+            records_in_clear: match written.annotation("record") {
+                None => false,
+                Some("clear") => true,
+                Some(other) => {
+                    return Err(format!("found @record(\"{}\"), expected \"clear\"", excerpt(other)));
+                }
+            },
             permits: policy.effect() == Effect::Permit,
             action: policy.action_constraint(),
             resource: policy.resource_constraint(),

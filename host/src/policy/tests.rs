@@ -382,6 +382,17 @@ fn what_nothing_linked_can_do_is_accepted_with_a_note() {
 }
 
 #[test]
+fn a_policy_says_whether_secrets_stand_in_the_record() {
+    let rule = "permit(principal, action in Action::\"observe\", resource);";
+    for (written, clear) in [("", false), ("@record(\"clear\") ", true)] {
+        let policy = load(&format!("{written}{rule}"));
+        let found = judge(&policy, "fs.read", &effect("fs.read", Verb::Observe, "/etc/hostname"));
+        assert!(found.policies.iter().all(|reason| reason.clear == clear), "{found:?}");
+    }
+    refused(&format!("@record(\"all\") {rule}"), "expected \"clear\"");
+}
+
+#[test]
 fn ids_are_unique_and_never_the_hosts() {
     let rule = "permit(principal, action, resource);";
     refused(&format!("@id(\"a\") {rule} @id(\"a\") {rule}"), "used twice");
@@ -414,7 +425,10 @@ fn every_form_of_naming_a_path_is_brought_into_its_real_form() {
         ));
         let found = judge(&policy, "fs.read", &effect("fs.read", Verb::Observe, &inside));
         assert_eq!(found.decision, Decision::Allow, "{scope}");
-        assert_eq!(found.policies, [Reason { policy: "named".to_owned(), reason: Some("kept".to_owned()) }]);
+        assert_eq!(
+            found.policies,
+            [Reason { policy: "named".to_owned(), reason: Some("kept".to_owned()), clear: false }]
+        );
     }
 }
 
