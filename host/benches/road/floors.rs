@@ -10,8 +10,8 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
 
-use crate::append_durably;
 use crate::daemon::Places;
+use crate::measure::append_durably;
 
 /// Tells a process of this binary which floor it is.
 const FLOOR: &str = "ROAD_FLOOR";

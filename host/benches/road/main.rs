@@ -11,18 +11,24 @@
 #![allow(clippy::disallowed_methods, reason = "starts the daemon, and programs the way anybody would")]
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on stops with what was in its way")]
 
+#[allow(dead_code, reason = "shared with the other benchmark")]
+#[path = "../shared/client.rs"]
 mod client;
 mod daemon;
 mod floors;
+#[path = "../shared/machine.rs"]
 mod machine;
+#[path = "../shared/measure.rs"]
+mod measure;
+#[path = "../shared/table.rs"]
 mod table;
 
-use std::io::Write as _;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use client::Connection;
 use daemon::{Daemon, Places};
 use floors::{Floor, FloorServer};
+use measure::{is_ok, median, micros};
 use table::{Bar, Measured, Table};
 
 /// How often both sides take turns.
@@ -164,30 +170,6 @@ fn starts(places: &Places, table: &mut Table) {
     table.absolute("resident memory, idle after that ping", "MiB", &resident, 25.0);
 }
 
-fn is_ok(answer: &[u8]) -> bool {
-    let ok: &[u8] = br#""status":"ok""#;
-    answer.windows(ok.len()).any(|window| window == ok)
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
-}
-
-fn micros(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e6
-}
-
 fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
-
-/// Appends a record the way every floor that keeps a log does.
-fn append_durably(log: &std::fs::File, records: usize) {
-    let mut log = log;
-    log.write_all(&vec![b'x'; RECORD * records]).unwrap();
-    log.sync_data().unwrap();
-}
-
-/// The bytes of a floor's record.
-const RECORD: usize = 500;

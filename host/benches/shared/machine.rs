@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::Instant;
 
-use crate::{append_durably, median, micros};
+use crate::measure::{append_durably, median, micros};
 
 /// The machine in a few lines of Markdown, with what its disk needs to make 500 bytes durable.
 pub(crate) fn facts(data: &Path) -> String {

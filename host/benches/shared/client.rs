@@ -30,9 +30,22 @@ impl Connection {
 
     /// Sends a line and waits for the line that answers it.
     pub(crate) fn ask(&mut self, line: &[u8]) -> &[u8] {
+        self.send(line);
+        self.answer()
+    }
+
+    /// Sends a line.
+    pub(crate) fn send(&mut self, line: &[u8]) {
         self.stream.write_all(line).unwrap();
+    }
+
+    /// Waits for the line that answers one that was sent.
+    pub(crate) fn answer(&mut self) -> &[u8] {
         let mut length = 0;
         loop {
+            if length == self.answer.len() {
+                self.answer.resize(2 * length, 0);
+            }
             match self.stream.read(&mut self.answer[length..]).unwrap() {
                 0 => panic!("the connection was closed after {length} bytes of an answer"),
                 more => length += more,
