@@ -64,6 +64,7 @@ Examples:
   llmsh send plan.json
   llmsh send plan.json --dry-run
   llmsh send plan.json --wait
+  llmsh send examples/plans/desktop/drive.jsonl --save pictures
   generate-plans | llmsh send - --keep-going > answers.jsonl")]
     Send(SendArgs),
 
@@ -148,7 +149,7 @@ Examples:
 }
 
 /// How a plan is sent.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Sending {
     /// Asks what would happen, and touches nothing.
     #[arg(long)]
@@ -159,6 +160,10 @@ pub(crate) struct Sending {
     /// Leaves out `meta`, which varies between two runs of the same plan.
     #[arg(long)]
     pub(crate) stable: bool,
+    /// Writes pictures and other binary data to files DIR/REQUEST-N.EXTENSION, over what is there, and prints their
+    /// names in the place of the data.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) save: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -26,7 +26,7 @@ pub(crate) fn run(host: &Host, args: DoArgs, pretty: bool) -> Result<Exit, Failu
         return Err(usage(format!("{} is given twice", twice.1.key)));
     }
     complete_paths(host, &args.action, &mut params)?;
-    let ended = send::one(host, &frame(&args, &params), args.sending, pretty)?;
+    let ended = send::one(host, &frame(&args, &params), &args.sending, pretty)?;
     let path = ended.error.and_then(|error| error.path);
     let is_wrong = |param: &&Param| path == Some(format!("$.actions[0].params.{}", param.key));
     if let Some(Param { key, value: ParamValue::Text(_) }) = params.iter().find(is_wrong) {

@@ -1,10 +1,12 @@
 //! The sockets: where they are, and one exchange over them.
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -29,7 +31,7 @@ impl Sockets {
     pub(crate) fn plan(&self) -> Result<Host, Failure> {
         let socket = find(self.plan.as_deref(), "LLM_OSD_SOCKET", "plan/plan.sock", variable);
         let option = "--socket or LLM_OSD_SOCKET";
-        socket.map(|socket| Host { socket, option }).ok_or_else(|| nowhere(option))
+        socket.map(|socket| Host::new(socket, option)).ok_or_else(|| nowhere(option))
     }
 
     /// Where approvers decide.
@@ -37,7 +39,7 @@ impl Sockets {
         let place = "approval/approval.sock";
         let socket = find(self.approval.as_deref(), "LLM_OSD_APPROVAL_SOCKET", place, variable);
         let option = "--approval-socket or LLM_OSD_APPROVAL_SOCKET";
-        socket.map(|socket| Host { socket, option }).ok_or_else(|| nowhere(option))
+        socket.map(|socket| Host::new(socket, option)).ok_or_else(|| nowhere(option))
     }
 }
 
@@ -75,20 +77,27 @@ fn find(
 pub(crate) struct Host {
     socket: PathBuf,
     option: &'static str,
+    /// What the host holds for a connection, such as a key that is down, lasts as long as this.
+    connection: RefCell<Option<UnixStream>>,
 }
 
 impl Host {
-    /// Sends one frame on a connection of its own and returns the answer's line, without its LF.
+    fn new(socket: PathBuf, option: &'static str) -> Self {
+        Self { socket, option, connection: RefCell::default() }
+    }
+
+    /// Sends one frame and returns the answer's line, without its LF.
     ///
-    /// A connection for each frame: between two plans a host may close an idle one, and a plan whose connection broke
-    /// cannot be sent again without knowing whether it ran.
+    /// All frames share a connection. One that the host closed between two plans is noticed before anything is sent; a
+    /// plan whose connection breaks later is never sent again, since nobody knows whether it ran.
     pub(crate) fn exchange(&self, frame: &[u8]) -> Result<String, Failure> {
         let no_host = |source| Failure::NoHost { socket: self.socket.clone(), option: self.option, source };
-        let mut stream = UnixStream::connect(&self.socket).map_err(no_host)?;
+        let kept = self.connection.take().filter(is_open);
+        let mut stream = kept.map_or_else(|| UnixStream::connect(&self.socket).map_err(no_host), Ok)?;
         // A frame beyond the limit is answered before it is read to its end: the answer counts, not the broken pipe.
         let written = stream.write_all(frame).and_then(|()| stream.write_all(b"\n"));
         let mut line = Vec::new();
-        let read = BufReader::new(stream).take(MAX_ANSWER).read_until(b'\n', &mut line);
+        let read = BufReader::new(&stream).take(MAX_ANSWER).read_until(b'\n', &mut line);
         if line.pop() != Some(b'\n') {
             let why = written
                 .and(read.map(drop))
@@ -96,6 +105,7 @@ impl Host {
                 .map_or("the connection was closed".to_owned(), |e| e.to_string());
             return Err(self.no_answer(&why));
         }
+        self.connection.replace(Some(stream));
         String::from_utf8(line).map_err(|_| self.no_answer("what came is not UTF-8"))
     }
 
@@ -136,6 +146,12 @@ impl Host {
             "no answer from {socket}: {why}; what ran, if anything, tells: llmsh audit show"
         ))
     }
+}
+
+/// Whether the host has neither closed a connection nor said anything unasked on it.
+fn is_open(stream: &UnixStream) -> bool {
+    let mut waiting = [PollFd::new(stream, PollFlags::IN)];
+    matches!(poll(&mut waiting, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0))
 }
 
 /// A request of one verb of the protocol.

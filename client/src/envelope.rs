@@ -22,7 +22,29 @@ impl Fields {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| &**value)
     }
 
-    fn write(&self) -> String {
+    /// The string that a field holds.
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        serde_json::from_str(self.get(name)?.get()).ok()
+    }
+
+    /// Puts a field with another name and a string into the place of a field.
+    pub(crate) fn replace(&mut self, name: &str, other: &str, text: &str) {
+        let mut value = String::new();
+        write_text(text, &mut value);
+        for (key, old) in self.0.iter_mut().filter(|(key, _)| key == name) {
+            (*key, *old) = (other.to_owned(), raw(value.clone()));
+        }
+    }
+
+    /// Changes each value, a JSON text into another.
+    pub(crate) fn map<E>(&mut self, mut change: impl FnMut(&str) -> Result<String, E>) -> Result<(), E> {
+        for (_, value) in &mut self.0 {
+            *value = raw(change(value.get())?);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn write(&self) -> String {
         let mut out = String::new();
         let mut separator = '{';
         for (key, value) in &self.0 {
@@ -82,7 +104,7 @@ pub(crate) fn confirmed(frame: &[u8], token: &Secret) -> Result<Vec<u8>, serde_j
 
 /// The session that a request names.
 pub(crate) fn session(frame: &[u8]) -> Option<String> {
-    serde_json::from_str(Fields::read(frame).ok()?.get("session_id")?.get()).ok()
+    Fields::read(frame).ok()?.text("session_id")
 }
 
 /// The answer without its `meta` and without the `meta` of each output.

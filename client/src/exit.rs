@@ -87,6 +87,14 @@ pub(crate) enum Failure {
     /// The approver did not say yes, or could not be asked.
     #[error("{0}")]
     NotApproved(String),
+    /// A file for binary data cannot be written.
+    #[error("cannot write {}: {source}; the host has answered, see: llmsh audit show", path.display())]
+    Save {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// stdout cannot be written.
     #[error("cannot write to stdout: {0}; the host has answered, see: llmsh audit show")]
     Stdout(std::io::Error),
@@ -100,7 +108,7 @@ impl Failure {
             Failure::NoHost { .. } | Failure::NoAnswer(_) => Exit::Unreachable,
             Failure::Refused { code, .. } => Exit::for_code(code),
             Failure::NotApproved(_) => Exit::Refused,
-            Failure::Stdout(_) => Exit::Failed,
+            Failure::Save { .. } | Failure::Stdout(_) => Exit::Failed,
         }
     }
 }

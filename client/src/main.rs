@@ -19,6 +19,7 @@ mod exit;
 mod frames;
 mod held;
 mod output;
+mod save;
 mod screen;
 mod send;
 

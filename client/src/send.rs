@@ -10,7 +10,7 @@ use crate::cli::{SendArgs, Sending};
 use crate::connection::Host;
 use crate::exit::{Exit, Failure};
 use crate::frames::{Frames, unreadable};
-use crate::{envelope, output, screen};
+use crate::{envelope, output, save, screen};
 
 /// How long one round of waiting asks the host to wait; the most that the protocol accepts.
 const ROUND_MS: u64 = 120_000;
@@ -21,7 +21,7 @@ pub(crate) fn send(host: &Host, args: &SendArgs, pretty: bool) -> Result<Exit, F
     let mut plans = 0;
     for frame in Frames::open(&args.file)? {
         let frame = frame.map_err(|e| unreadable(&args.file, &e))?;
-        let exit = one(host, &frame, args.sending, pretty)?.exit;
+        let exit = one(host, &frame, &args.sending, pretty)?.exit;
         plans += 1;
         if exit != Exit::Ok {
             first_bad.get_or_insert(exit);
@@ -44,7 +44,7 @@ pub(crate) struct Ended {
 }
 
 /// Sends one plan, waits for a human if asked to, and prints the last answer.
-pub(crate) fn one(host: &Host, frame: &[u8], sending: Sending, pretty: bool) -> Result<Ended, Failure> {
+pub(crate) fn one(host: &Host, frame: &[u8], sending: &Sending, pretty: bool) -> Result<Ended, Failure> {
     let not_an_object = |e| Failure::Usage(format!("the plan is not a JSON object ({e}); nothing was sent"));
     let frame = match sending.dry_run {
         true => Cow::Owned(envelope::plan_only(frame).map_err(not_an_object)?),
@@ -72,6 +72,9 @@ pub(crate) fn one(host: &Host, frame: &[u8], sending: Sending, pretty: bool) -> 
     if sending.stable {
         line = envelope::without_meta(&line)
             .map_err(|e| Failure::NoAnswer(format!("the answer has another shape: {e}")))?;
+    }
+    if let Some(dir) = &sending.save {
+        line = save::save(&line, dir)?;
     }
     output::print(&line, pretty)?;
     if let Some(words) = answer.words() {

@@ -8,8 +8,9 @@ use llm_os_core::request::Request;
 fn every_example_plan_is_a_request() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/plans");
     let mut plans = 0;
-    for entry in std::fs::read_dir(&dir).unwrap() {
-        let path = entry.unwrap().path();
+    let entries =
+        [dir.clone(), dir.join("desktop")].into_iter().flat_map(|dir| std::fs::read_dir(dir).unwrap());
+    for path in entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
         let text = std::fs::read_to_string(&path).unwrap();
         let frames = match path.extension().and_then(|e| e.to_str()) {
             Some("json") => vec![text.replace('\n', " ")],

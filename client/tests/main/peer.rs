@@ -19,13 +19,18 @@ impl Peer {
     /// Answers the frame, whose action is given as well, with a line.
     pub(crate) fn new(answer: impl Fn(&str, &Value) -> String + Send + 'static) -> Self {
         Self::raw(move |stream, remember| {
-            let mut frame = String::new();
-            BufReader::new(&stream).read_line(&mut frame).unwrap();
-            let value: Value = serde_json::from_str(&frame).unwrap_or_default();
-            // Once the answer is out, the program may end and the test may look.
-            remember.lock().unwrap().push(frame);
-            let action = value["actions"][0]["action"].as_str().unwrap_or_default();
-            (&stream).write_all(format!("{}\n", answer(action, &value)).as_bytes()).unwrap();
+            let mut frames = BufReader::new(&stream);
+            loop {
+                let mut frame = String::new();
+                if frames.read_line(&mut frame).unwrap() == 0 {
+                    return;
+                }
+                let value: Value = serde_json::from_str(&frame).unwrap_or_default();
+                // Once the answer is out, the program may end and the test may look.
+                remember.lock().unwrap().push(frame);
+                let action = value["actions"][0]["action"].as_str().unwrap_or_default();
+                (&stream).write_all(format!("{}\n", answer(action, &value)).as_bytes()).unwrap();
+            }
         })
     }
 

@@ -1,6 +1,7 @@
 //! `llmsh send`: what goes out, what is printed, and the exit codes.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
@@ -45,6 +46,55 @@ fn the_exit_code_tells_how_it_ended() {
 fn an_action_that_failed_is_1() {
     let results = json!([{"action": "exec.run", "status": "failed", "error": {"code": "exec_failed", "message": "no"}}]);
     assert_eq!(Peer::always(answer(&results, &Value::Null)).llmsh_with(&["send", "-"], PLAN).code, 1);
+}
+
+#[test]
+fn the_plans_of_a_file_share_a_connection_and_one_that_was_closed_between_them_is_made_anew() {
+    let plans = [PLAN, PLAN, PLAN].join("\n");
+    // How many connections there are where the host closes each after so many answers.
+    let connections = |answers: usize| {
+        let (closed, gone) = std::sync::mpsc::channel();
+        let peer = Peer::raw(move |stream, remember| {
+            remember.lock().unwrap().push("connected".to_owned());
+            for _frame in BufReader::new(&stream).lines().take(answers) {
+                (&stream).write_all(format!("{}\n", ok()).as_bytes()).unwrap();
+            }
+            drop(stream);
+            closed.send(()).unwrap();
+        });
+        let mut child = peer.command(&["send", "-"]);
+        let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (mut stdin, mut printed) =
+            (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        for plan in plans.lines() {
+            writeln!(stdin, "{plan}").unwrap();
+            let mut answer = String::new();
+            printed.read_line(&mut answer).unwrap();
+            assert_eq!(answer.trim_end(), ok());
+            if answers == 1 {
+                gone.recv().unwrap();
+            }
+        }
+        drop(stdin);
+        assert!(child.wait().unwrap().success());
+        peer.lines().len()
+    };
+    assert_eq!(connections(usize::MAX), 1);
+    assert_eq!(connections(1), 3);
+}
+
+#[test]
+fn pictures_are_saved_where_asked_for() {
+    let output =
+        json!({"picture": {"media_type": "image/png", "encoding": "base64", "data": "aGk=", "bytes": 2}});
+    let peer = Peer::always(answer(
+        &json!([{"action": "monitor.capture", "status": "ok", "output": output}]),
+        &Value::Null,
+    ));
+    let ran = peer.llmsh_with(&["send", "-", "--save", "out"], PLAN);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.stdout.contains(r#""file":"out/r-1-1.png""#) && !ran.stdout.contains("aGk="), "{ran:?}");
+    assert_eq!(std::fs::read(peer.dir.path().join("out/r-1-1.png")).unwrap(), b"hi");
 }
 
 #[test]
