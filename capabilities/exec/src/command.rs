@@ -6,11 +6,12 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use llm_os_core::{Effect, Effectful, Effects, Fault, Identity, Resource, Secret, Setup, Verb};
+use llm_os_core::{Display, Effect, Effectful, Effects, Fault, Identity, Resource, Secret, Setup, Verb};
 use rustix::fs::{Mode, OFlags};
 
 use crate::Action;
 use crate::config::Config;
+use crate::display;
 use crate::image::{self, Cache};
 use crate::program::Runnable;
 use crate::spawn::{self, CStrings, Isolation, Program, Tree};
@@ -22,6 +23,7 @@ pub struct Command {
     /// As the plan states it.
     argv: Vec<String>,
     env: CStrings,
+    display: Option<Display>,
     cwd: Directory,
     stdin: Option<Secret>,
     pub(crate) timeout: Duration,
@@ -44,7 +46,9 @@ impl Command {
         setup: &Setup,
         cache: &Cache,
     ) -> Result<Self, Fault> {
-        let Action::Run { argv, cwd, env, stdin, timeout_ms, max_output_bytes, expect_exit } = action;
+        let Action::Run { argv, cwd, env, stdin, timeout_ms, max_output_bytes, expect_exit, display } =
+            action;
+        let display = if display { Some(display::given(setup.display.as_ref())?.clone()) } else { None };
         let Some(program) = argv.first() else { return Err(Fault::invalid("argv", "found no program")) };
         let runnable = Runnable::open(program, cache).map_err(|fault| fault.at("argv[0]"))?;
         let cwd = match cwd {
@@ -62,8 +66,8 @@ impl Command {
         let output_bytes =
             max_output_bytes.unwrap_or(config.default_output_bytes).min(config.max_output_bytes);
         let output_bytes = usize::try_from(output_bytes).unwrap_or(usize::MAX);
-        let env = environment(env, config)?;
-        Ok(Self { runnable, argv, env, cwd, stdin, timeout, output_bytes, expect_exit })
+        let env = environment(env, config, display.as_ref())?;
+        Ok(Self { runnable, argv, env, display, cwd, stdin, timeout, output_bytes, expect_exit })
     }
 
     /// Starts it, its stdout and stderr being these.
@@ -110,7 +114,11 @@ impl Effectful for Command {
             Runnable::Script { script, interpreter, .. } => Effects::one(script.run(&self.argv, cwd))
                 .and(interpreter.run(&self.interpreter_argv(&script.path()), cwd)),
         };
-        run.and(Effect::new(Verb::Observe, self.cwd.resource.clone(), self.cwd.identity.clone()))
+        let run = run.and(Effect::new(Verb::Observe, self.cwd.resource.clone(), self.cwd.identity.clone()));
+        match &self.display {
+            Some(display) => display::effects(display, run),
+            None => run,
+        }
     }
 }
 
@@ -122,8 +130,12 @@ impl Directory {
     }
 }
 
-/// The whole environment of a program, from nothing: fixed values, and what the plan may set.
-fn environment(given: BTreeMap<String, Secret>, config: &Config) -> Result<CStrings, Fault> {
+/// The whole environment of a program, from nothing: fixed values, what the plan may set, and the way to the display.
+fn environment(
+    given: BTreeMap<String, Secret>,
+    config: &Config,
+    display: Option<&Display>,
+) -> Result<CStrings, Fault> {
     let mut env: BTreeMap<String, String> = BTreeMap::from(
         [
             ("PATH", config.path.as_str()),
@@ -135,6 +147,7 @@ fn environment(given: BTreeMap<String, Secret>, config: &Config) -> Result<CStri
         .map(|(name, value)| (name.to_owned(), value.to_owned())),
     );
     env.extend(given.into_iter().map(|(name, value)| (name, value.into_exposed())));
+    env.extend(display.into_iter().flat_map(display::variables));
     let texts = env.into_iter().map(|(name, value)| CString::new(format!("{name}={value}")));
     let texts = texts
         .collect::<Result<_, _>>()

@@ -133,6 +133,9 @@ const REDIRECTS: &[(&str, &str)] = &[
     ("BROWSER", "tools are told by it what to run"),
     ("PAGER", "tools are told by it what to run"),
     ("MANPAGER", "tools are told by it what to run"),
+    ("DISPLAY", "a display is given by \"display\", where policy allows it"),
+    ("WAYLAND_*", "a display is given by \"display\", where policy allows it"),
+    ("XAUTHORITY", "a display is given by \"display\", where policy allows it"),
     ("SYSTEMD_*", "tools are told by it what to run"),
     ("LESS*", "a pager is told by it what to run"),
     ("TAR_OPTIONS", "a tool is told by it what to run"),
@@ -194,7 +197,7 @@ mod tests {
     fn names_that_redirect_a_program_cannot_be_allowed() {
         let redirecting = "LD_PRELOAD LD_AUDIT GCONV_PATH BASH_ENV ENV PYTHONPATH PYTHONSTARTUP PERL5OPT RUBYOPT \
              NODE_OPTIONS JAVA_TOOL_OPTIONS GIT_SSH_COMMAND GIT_PAGER PAGER EDITOR LESSOPEN LOCPATH NLSPATH \
-             MALLOC_CHECK_ GLIBC_TUNABLES PATH IFS SSH_AUTH_SOCK PROMPT_COMMAND";
+             MALLOC_CHECK_ GLIBC_TUNABLES PATH IFS SSH_AUTH_SOCK PROMPT_COMMAND DISPLAY WAYLAND_DISPLAY XAUTHORITY";
         for name in redirecting.split_whitespace() {
             let error = read(&format!(r#"{{"env_allow":["{name}"]}}"#)).unwrap_err();
             assert!(error.starts_with("$.env_allow[0]: ") && error.contains(name), "{error}");

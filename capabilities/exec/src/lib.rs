@@ -12,6 +12,7 @@
 
 mod command;
 pub mod config;
+mod display;
 mod image;
 mod interpreters;
 mod params;
@@ -77,6 +78,10 @@ pub enum Action {
         /// The exit codes that count as success. Without it any end of the program does, and the plan goes on.
         #[serde(default)]
         expect_exit: Option<Vec<i32>>,
+        /// Whether the program may use the display that the host drives: it then finds it as DISPLAY. A program that
+        /// has it sees everything there and can send input to every window.
+        #[serde(default)]
+        display: bool,
     },
 }
 
@@ -135,6 +140,8 @@ impl Capability for Exec {
         effects: &[
             EffectSpec { verb: Verb::Run, kind: Kind::Program, facts: RUN_FACTS },
             EffectSpec { verb: Verb::Observe, kind: Kind::Path, facts: &[] },
+            EffectSpec { verb: Verb::Observe, kind: Kind::Display, facts: &[] },
+            EffectSpec { verb: Verb::Inject, kind: Kind::Display, facts: &[] },
         ],
         errors: &[EXEC_FAILED.as_str(), EXEC_NOT_FOUND.as_str(), EXEC_TIMED_OUT.as_str()],
         examples: &[
@@ -146,6 +153,10 @@ impl Capability for Exec {
             Example {
                 doc: "Sort lines that are given, for two seconds at most.",
                 params: r#"{"argv":["/usr/bin/sort"],"stdin":"b\na\n","env":{"LC_ALL":"C"},"timeout_ms":2000}"#,
+            },
+            Example {
+                doc: "Open a window on the host's display, for ten minutes at most.",
+                params: r#"{"argv":["/usr/bin/xclock"],"display":true,"timeout_ms":600000}"#,
             },
         ],
     }];
@@ -159,7 +170,7 @@ impl Capability for Exec {
     }
 
     fn validate(&self, action: &Action) -> Result<(), Fault> {
-        params::check(action, &self.config)
+        params::check(action, &self.config, self.setup.display.as_ref())
     }
 
     fn resolve(&self, action: Action) -> Result<Command, Fault> {

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use llm_os_core::error::excerpt;
 use llm_os_core::path::{MAX_COMPONENT, MAX_PATH};
-use llm_os_core::{Fault, Secret};
+use llm_os_core::{Display, Fault, Secret};
 
 use crate::Action;
 use crate::config::{Config, EnvName};
+use crate::display;
 
 /// The most arguments, the program's name included.
 const MAX_ARGS: usize = 1024;
@@ -18,8 +19,8 @@ const MAX_ARG: usize = 131_071;
 const MAX_ENV_VALUE: usize = 4096;
 
 /// Checks everything that can be told without touching the system.
-pub(crate) fn check(action: &Action, config: &Config) -> Result<(), Fault> {
-    let Action::Run { argv, cwd, env, stdin: _, timeout_ms, max_output_bytes, expect_exit } = action;
+pub(crate) fn check(action: &Action, config: &Config, host: Option<&Display>) -> Result<(), Fault> {
+    let Action::Run { argv, cwd, env, stdin: _, timeout_ms, max_output_bytes, expect_exit, display } = action;
     check_argv(argv)?;
     if let Some(cwd) = cwd {
         cwd.bytes("cwd")?;
@@ -44,6 +45,9 @@ pub(crate) fn check(action: &Action, config: &Config) -> Result<(), Fault> {
             let message = format!("found {}, expected an exit code from 0 to 255", codes[at]);
             return Err(Fault::invalid(format!("expect_exit[{at}]"), message));
         }
+    }
+    if *display {
+        display::given(host)?;
     }
     Ok(())
 }
@@ -150,7 +154,7 @@ mod tests {
     fn checked(params: &str) -> String {
         let json = Json::parse(params.as_bytes()).unwrap();
         let action = json.read_variant::<Action>("run").unwrap();
-        match check(&action, &Config::default()) {
+        match check(&action, &Config::default(), None) {
             Ok(()) => "ok".to_owned(),
             Err(fault) => {
                 assert_eq!(fault.code.as_str(), "validation_failed");

@@ -1,6 +1,8 @@
 //! The exec capability through the real pipeline, with real programs.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
+#[path = "main/display.rs"]
+mod display;
 #[path = "main/environment.rs"]
 mod environment;
 #[path = "main/output.rs"]
