@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use llm_os_core::{Code, ConnectionId, Context, Display, Fault, Setup};
 
+use crate::other;
 use crate::x11::Session;
 
 /// How long a display may take for one piece of work, before it counts as hung.
@@ -68,7 +69,7 @@ impl Desktop {
             return Ok(desktop);
         }
         let (jobs, queue) = mpsc::channel();
-        let mut worker = Worker { display: display.clone(), session: None };
+        let mut worker = Worker { display: display.clone(), session: None, other: None };
         std::thread::Builder::new()
             .name("display".to_owned())
             .spawn(move || queue.into_iter().for_each(|job: Job| job(&mut worker)))
@@ -103,11 +104,19 @@ impl Desktop {
         &self,
         work: impl FnOnce(&mut Session) -> Result<T, Trouble> + Send + 'static,
     ) -> Result<T, Fault> {
-        let (give, take) = mpsc::sync_channel(1);
-        self.queue(Box::new(move |worker| {
-            let _ = give.send(worker.work(work));
-        }))?;
-        take.recv_timeout(PATIENCE).unwrap_or_else(|_| Err(self.hung()))
+        self.look_on(work)
+    }
+
+    /// The same on a display of [`Backend::Other`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Desktop::look`].
+    pub fn look_other<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut other::Session) -> Result<T, Trouble> + Send + 'static,
+    ) -> Result<T, Fault> {
+        self.look_on(work)
     }
 
     /// The same for `execute`: the thread works while the task waits, and goes on where the task is dropped.
@@ -119,14 +128,19 @@ impl Desktop {
         &self,
         work: impl FnOnce(&mut Session) -> Result<T, Trouble> + Send + 'static,
     ) -> Result<T, Fault> {
-        let (give, take) = tokio::sync::oneshot::channel();
-        self.queue(Box::new(move |worker| {
-            let _ = give.send(worker.work(work));
-        }))?;
-        match tokio::time::timeout(PATIENCE, take).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) | Err(_) => Err(self.hung()),
-        }
+        self.work_on(work).await
+    }
+
+    /// The same on a display of [`Backend::Other`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Desktop::look`].
+    pub async fn work_other<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut other::Session) -> Result<T, Trouble> + Send + 'static,
+    ) -> Result<T, Fault> {
+        self.work_on(work).await
     }
 
     /// Waits for the right to send input.
@@ -153,10 +167,43 @@ impl Desktop {
             {
                 worker.session = None;
             }
+            if let Some(session) = &mut worker.other {
+                let released = session.release(|holder| holder == connection);
+                // A key goes up by what the layout makes of it under the modifiers of the moment, so it may be missed; a
+                // compositor lets go of all that a keyboard held once it is gone.
+                if released.is_err() || (released.is_ok_and(|any| any) && session.held().next().is_none()) {
+                    worker.other = None;
+                }
+            }
             let _ = give.send(());
         }));
         if queued.is_ok() {
             let _ = take.recv_timeout(Duration::from_secs(1));
+        }
+    }
+
+    fn look_on<S: Driven, T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut S) -> Result<T, Trouble> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let (give, take) = mpsc::sync_channel(1);
+        self.queue(Box::new(move |worker| {
+            let _ = give.send(worker.work(work));
+        }))?;
+        take.recv_timeout(PATIENCE).unwrap_or_else(|_| Err(self.hung()))
+    }
+
+    async fn work_on<S: Driven, T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut S) -> Result<T, Trouble> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let (give, take) = tokio::sync::oneshot::channel();
+        self.queue(Box::new(move |worker| {
+            let _ = give.send(worker.work(work));
+        }))?;
+        match tokio::time::timeout(PATIENCE, take).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) | Err(_) => Err(self.hung()),
         }
     }
 
@@ -175,27 +222,55 @@ impl Desktop {
 struct Worker {
     display: Display,
     session: Option<Session>,
+    other: Option<other::Session>,
+}
+
+/// A session of either kind.
+trait Driven: Sized {
+    fn connect(display: &Display) -> Result<Self, Fault>;
+    fn of(worker: &mut Worker) -> &mut Option<Self>;
+}
+
+impl Driven for Session {
+    fn connect(display: &Display) -> Result<Self, Fault> {
+        Session::connect(display)
+    }
+
+    fn of(worker: &mut Worker) -> &mut Option<Self> {
+        &mut worker.session
+    }
+}
+
+impl Driven for other::Session {
+    fn connect(display: &Display) -> Result<Self, Fault> {
+        other::Session::connect(display)
+    }
+
+    fn of(worker: &mut Worker) -> &mut Option<Self> {
+        &mut worker.other
+    }
 }
 
 impl Worker {
-    fn work<T>(&mut self, work: impl FnOnce(&mut Session) -> Result<T, Trouble>) -> Result<T, Fault> {
-        let session = match &mut self.session {
+    fn work<S: Driven, T>(&mut self, work: impl FnOnce(&mut S) -> Result<T, Trouble>) -> Result<T, Fault> {
+        let session = match S::of(self).take() {
             Some(session) => session,
-            None => self.session.insert(Session::connect(&self.display)?),
+            None => S::connect(&self.display)?,
         };
+        let session = S::of(self).insert(session);
         let done = catch_unwind(AssertUnwindSafe(|| work(session)));
         match done {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(Trouble::Fault(fault))) => Err(fault),
             Ok(Err(Trouble::Lost(why))) => {
                 // Dropping the connection ends its server grab.
-                self.session = None;
+                *S::of(self) = None;
                 let message =
                     format!("the connection to the display {} was lost; try again", self.display.name);
                 Err(Fault::new(Code::UNAVAILABLE, message).log(why))
             }
             Err(panic) => {
-                self.session = None;
+                *S::of(self) = None;
                 Err(Fault::new(Code::CAPABILITY_FAULT, "the display's thread panicked").log(told(&*panic)))
             }
         }
@@ -210,6 +285,9 @@ fn told(panic: &(dyn Any + Send)) -> String {
 impl Drop for Worker {
     fn drop(&mut self) {
         if let Some(session) = &mut self.session {
+            let _ = session.release(|_| true);
+        }
+        if let Some(session) = &mut self.other {
             let _ = session.release(|_| true);
         }
     }
