@@ -6,6 +6,7 @@ use std::process::Command;
 
 use llm_os_exec::Exec;
 use llm_os_test_support::World;
+use rustix::fs::{CWD, RenameFlags};
 use serde_json::{Value, json};
 
 const SOURCE: &str = include_str!("probe.c");
@@ -21,7 +22,9 @@ pub(crate) fn probe() -> String {
         let own = folder.join(format!("exec-probe-{}", std::process::id()));
         let compiled = Command::new("cc").args(["-O1", "-Wall", "-o"]).args([&own, &source]).status();
         assert!(compiled.unwrap().success());
-        std::fs::rename(own, &wanted).unwrap();
+        // Another test may have been faster, and may be running the file that it made: that one stays.
+        let _ = rustix::fs::renameat_with(CWD, &own, CWD, &wanted, RenameFlags::NOREPLACE);
+        let _ = std::fs::remove_file(own);
     }
     wanted.canonicalize().unwrap().into_os_string().into_string().unwrap()
 }
@@ -70,7 +73,7 @@ pub(crate) struct Lifeline(PathBuf);
 impl Lifeline {
     pub(crate) fn new(world: &World, name: &str) -> Self {
         let path = world.root().join(name);
-        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        rustix::fs::mknodat(CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         Self(path)
     }
 
