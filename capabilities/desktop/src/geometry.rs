@@ -4,6 +4,8 @@
 //! corner of the rectangle around all monitors, x grows to the right and y downwards, everything is an integer. A point
 //! names the pixel whose top left corner it is. A [`Space`] lets a caller speak in the pixels of a scaled picture.
 
+use std::fmt;
+
 use llm_os_core::Fault;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -75,7 +77,7 @@ impl Rect {
     }
 
     /// The smallest rectangle around both.
-    fn around(&self, other: &Rect) -> Rect {
+    pub fn around(&self, other: &Rect) -> Rect {
         let (x, y) = (self.x.min(other.x), self.y.min(other.y));
         let extent = |to: i64, from: i32| u32::try_from(to - i64::from(from)).unwrap_or(u32::MAX);
         Rect {
@@ -146,13 +148,71 @@ impl Layout {
             Some(space) => space.to_screen(x, y, self, path)?,
         };
         let point = i32::try_from(x).ok().zip(i32::try_from(y).ok()).map(|(x, y)| Point { x, y });
-        point.filter(|point| self.shows(*point)).ok_or_else(|| {
-            let all = self.monitors.iter().map(|monitor| {
-                let Rect { x, y, width, height } = monitor.rect;
-                format!("{} is {width}x{height} at ({x}, {y})", monitor.name)
-            });
-            outside(all.collect::<Vec<_>>().join(", "))
+        point.filter(|point| self.shows(*point)).ok_or_else(|| outside(self.described()))
+    }
+
+    /// An area of the one space, or of `space` where one is given: all screen pixels that it holds any part of.
+    ///
+    /// # Errors
+    ///
+    /// `validation_failed` at `path` where it is empty, reaches beyond the rectangle around all monitors, or no monitor
+    /// shows any of it; nothing is ever cut off.
+    pub fn region(&self, area: &Area, space: Option<&Space>, path: &str) -> Result<Rect, Fault> {
+        if area.width < 1 || area.height < 1 {
+            return Err(Fault::invalid(path, format!("{area} is empty: width and height are at least 1")));
+        }
+        let edges = match space {
+            None => {
+                let (x, y) = (i128::from(area.x), i128::from(area.y));
+                [x, y, x + i128::from(area.width), y + i128::from(area.height)]
+            }
+            Some(space) => space.edges(area, self, path)?,
+        };
+        let rect = || {
+            let [x, y, right, bottom] = edges;
+            Some(Rect {
+                x: x.try_into().ok()?,
+                y: y.try_into().ok()?,
+                width: (right - x).try_into().ok()?,
+                height: (bottom - y).try_into().ok()?,
+            })
+        };
+        let is_shown = |rect: &Rect| {
+            self.bounds().encloses(rect)
+                && self.monitors.iter().any(|monitor| monitor.rect.intersection(rect).is_some())
+        };
+        rect().filter(is_shown).ok_or_else(|| {
+            let all = self.described();
+            Fault::invalid(path, format!("{area} is not on the screen: {all}; nothing is cut off"))
         })
+    }
+
+    fn described(&self) -> String {
+        let all = self.monitors.iter().map(|monitor| {
+            let Rect { x, y, width, height } = monitor.rect;
+            format!("{} is {width}x{height} at ({x}, {y})", monitor.name)
+        });
+        all.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// A rectangle as a caller wrote it; [`Layout::region`] checks it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Area {
+    /// The left edge.
+    pub x: i64,
+    /// The upper edge.
+    pub y: i64,
+    /// In pixels, at least 1.
+    pub width: i64,
+    /// In pixels, at least 1.
+    pub height: i64,
+}
+
+impl fmt::Display for Area {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{} at ({}, {})", self.width, self.height, self.x, self.y)
     }
 }
 
@@ -187,10 +247,32 @@ impl Space {
             return Err(Fault::invalid(path, message));
         }
         let region = self.region(layout);
+        // Below 2^66, whatever a caller says.
         let scaled = |at: i64, from: i32, extent: u32, of: u32| {
-            i64::from(from) + (2 * at + 1) * i64::from(extent) / (2 * i64::from(of))
+            let offset = (2 * i128::from(at) + 1) * i128::from(extent) / (2 * i128::from(of));
+            i64::from(from).saturating_add(i64::try_from(offset).unwrap_or(i64::MAX))
         };
         Ok((scaled(x, region.x, region.width, width), scaled(y, region.y, region.height, height)))
+    }
+
+    /// The screen pixels that an area of the picture shows any part of, as left, upper, right and lower edge.
+    fn edges(&self, area: &Area, layout: &Layout, path: &str) -> Result<[i128; 4], Fault> {
+        let Space { width, height, .. } = *self;
+        let (x, y) = (i128::from(area.x), i128::from(area.y));
+        let (right, bottom) = (x + i128::from(area.width), y + i128::from(area.height));
+        if x < 0 || y < 0 || right > i128::from(width) || bottom > i128::from(height) {
+            let message = format!("{area} is not inside of the picture, which is {width}x{height}");
+            return Err(Fault::invalid(path, message));
+        }
+        let region = self.region(layout);
+        let (across, down) = (i128::from(region.width), i128::from(region.height));
+        let (width, height) = (i128::from(width), i128::from(height));
+        Ok([
+            i128::from(region.x) + x * across / width,
+            i128::from(region.y) + y * down / height,
+            i128::from(region.x) + (right * across + width - 1) / width,
+            i128::from(region.y) + (bottom * down + height - 1) / height,
+        ])
     }
 }
 
@@ -236,6 +318,42 @@ mod tests {
         assert_eq!(at(0, 0).unwrap(), Point { x: 1281, y: 1 });
         assert_eq!(at(959, 539).unwrap(), Point { x: 3199, y: 1079 });
         assert!(at(960, 0).is_err() && at(0, -1).is_err());
+    }
+
+    // D08
+    #[test]
+    fn a_region_that_reaches_beyond_the_screen_is_refused_and_never_cut() {
+        let layout = two_monitors();
+        let area = |x, y, width, height| Area { x, y, width, height };
+        for bad in [
+            area(-1, 300, 10, 10),
+            area(0, 300, 0, 10),
+            area(0, 300, 10, -1),
+            area(0, 300, 1_000_000_000, 1_000_000_000),
+            area(3199, 0, 2, 1),
+            area(i64::MAX, i64::MAX, i64::MAX, i64::MAX),
+            // Beside the left monitor, where no monitor is.
+            area(0, 0, 1280, 200),
+        ] {
+            let fault = layout.region(&bad, None, "region").unwrap_err();
+            assert_eq!(fault.code.as_str(), "validation_failed", "{bad}");
+            assert_eq!(fault.path.as_deref(), Some("region"), "{bad}");
+        }
+        assert_eq!(layout.region(&area(1279, 0, 2, 201), None, "region").unwrap(), rect(1279, 0, 2, 201));
+    }
+
+    #[test]
+    fn a_region_of_a_scaled_picture_holds_every_pixel_that_it_shows() {
+        let space = Space { width: 640, height: 360, region: Some(rect(1280, 0, 1920, 1080)) };
+        let area = |x, y, width, height| Area { x, y, width, height };
+        let found = |area| two_monitors().region(&area, Some(&space), "region");
+        assert_eq!(found(area(1, 2, 3, 4)).unwrap(), rect(1283, 6, 9, 12));
+        assert_eq!(found(area(0, 0, 640, 360)).unwrap(), rect(1280, 0, 1920, 1080));
+        assert!(found(area(0, 0, 641, 360)).is_err() && found(area(-1, 0, 5, 5)).is_err());
+        let huge = Space { width: u32::MAX, height: u32::MAX, region: Some(rect(0, 0, u32::MAX, u32::MAX)) };
+        let far = i64::from(u32::MAX) - 1;
+        assert!(two_monitors().point(far, far, Some(&huge), "x").is_err());
+        assert!(two_monitors().region(&area(far, far, 1, 1), Some(&huge), "region").is_err());
     }
 
     proptest! {

@@ -17,7 +17,10 @@
 
 mod desktop;
 pub mod geometry;
+pub mod keys;
+pub mod other;
 mod process;
+pub mod shot;
 pub mod window;
 pub mod x11;
 
@@ -31,3 +34,6 @@ pub const WINDOW_CHANGED: Code = Code::own("window_changed");
 
 /// Another program holds the keyboard or the pointer, and would receive what is meant for the window.
 pub const INPUT_GRABBED: Code = Code::own("input_grabbed");
+
+/// The screen or its monitors are no longer what they were when the action was judged.
+pub const DISPLAY_CHANGED: Code = Code::own("display_changed");

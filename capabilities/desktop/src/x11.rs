@@ -4,8 +4,13 @@
 //! RandR for the monitors, EWMH and ICCCM for what windows say of themselves.
 
 mod authority;
+mod capture;
+mod cursor;
+mod damage;
 mod guard;
 mod held;
+#[allow(unsafe_code, reason = "memory that is mapped, to share it with the server")]
+mod shm;
 mod windows;
 
 use llm_os_core::{Code, Display, Fault};
@@ -16,8 +21,10 @@ use x11rb::protocol::xproto::{ConnectionExt as _, CreateWindowAux, WindowClass};
 use x11rb::protocol::{res, xtest};
 use x11rb::rust_connection::RustConnection;
 
+pub use damage::Watch;
 pub use guard::{Aim, Guarded};
 pub use held::Held;
+pub(crate) use shm::Segment;
 pub use windows::Focus;
 
 use crate::Trouble;
@@ -30,9 +37,13 @@ x11rb::atom_manager! {
         UTF8_STRING,
         WM_STATE,
         _NET_ACTIVE_WINDOW,
+        _NET_WM_CM_S0,
         _NET_WM_NAME,
         _NET_WM_PID,
         _NET_WM_WINDOW_TYPE,
+        _NET_WM_WINDOW_TYPE_DESKTOP,
+        _NET_WM_WINDOW_TYPE_DOCK,
+        _NET_WM_WINDOW_TYPE_TOOLBAR,
     }
 }
 
@@ -74,6 +85,7 @@ pub struct Session {
     /// A window that is never mapped: who tries to grab for it learns whether another client has a grab, and gets none.
     unmapped: u32,
     held: Vec<(llm_os_core::ConnectionId, Held)>,
+    camera: capture::Camera,
 }
 
 /// Where the pointer is and what is held down.
@@ -129,7 +141,15 @@ impl Session {
         res.reply().map_err(|_| lacking("X-Resource"))?;
         randr.reply().map_err(|_| lacking("RANDR"))?;
         let atoms = atoms.reply()?;
-        Ok(Self { conn, root, atoms, display, unmapped, held: Vec::new() })
+        Ok(Self {
+            conn,
+            root,
+            atoms,
+            display,
+            unmapped,
+            held: Vec::new(),
+            camera: capture::Camera::default(),
+        })
     }
 
     /// The monitors as they are now (RandR 1.5), or the whole screen where the server names none.

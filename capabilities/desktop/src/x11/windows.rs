@@ -1,14 +1,22 @@
 //! Which window is where, and what it is.
 
+use std::collections::HashMap;
+
+use llm_os_core::Fault;
 use x11rb::cookie::Cookie;
-use x11rb::protocol::res::{ClientIdMask, ClientIdSpec, ConnectionExt as _};
-use x11rb::protocol::xproto::{AtomEnum, ConnectionExt as _, GetPropertyReply, MapState, WindowClass};
+use x11rb::errors::ReplyError;
+use x11rb::protocol::res::{ClientIdMask, ClientIdSpec, ConnectionExt as _, QueryClientIdsReply};
+use x11rb::protocol::shape::{ConnectionExt as _, QueryExtentsReply};
+use x11rb::protocol::xproto::{
+    AtomEnum, ConnectionExt as _, GetGeometryReply, GetPropertyReply, MapState, QueryTreeReply, WindowClass,
+};
 use x11rb::rust_connection::RustConnection;
 
-use super::Session;
+use super::{Atoms, Session};
 use crate::Trouble;
 use crate::geometry::{Point, Rect};
 use crate::process::Process;
+use crate::shot::Shown;
 use crate::window::{Role, Window};
 
 /// `PointerRoot` as the focus: keys go to the window under the pointer.
@@ -16,6 +24,9 @@ pub(super) const POINTER_ROOT: u32 = 1;
 
 /// How deep a frame is searched for the window that it frames.
 const FRAME_DEPTH: usize = 4;
+
+/// How many windows of one depth are looked at for that; a frame has few, a program's own window may have thousands.
+const FRAME_CHILDREN: usize = 256;
 
 /// Longest title or class that is read, in 4-byte units; the rest is cut.
 const NAME_UNITS: u32 = 256;
@@ -97,25 +108,55 @@ impl Session {
     ///
     /// A lost connection.
     pub fn windows(&mut self) -> Result<Vec<Window>, Trouble> {
+        // What went away meanwhile is not shown.
+        Ok(self.complete(self.shown()?.found).into_iter().map(|shown| shown.window).collect())
+    }
+
+    /// What the server knows of every window that is shown, the lowest first. All of them are asked together: there are
+    /// as many round trips for a hundred windows as for one.
+    pub(super) fn shown(&self) -> Result<Listing, Trouble> {
         let children = self.conn.query_tree(self.root)?.reply()?.children;
         let asked: Vec<_> = children.iter().map(|child| self.conn.get_window_attributes(*child)).collect();
-        let mut shown = Vec::new();
+        let mut frames = Vec::new();
+        let mut lost = false;
         for (child, attributes) in children.iter().zip(asked) {
-            // What went away meanwhile is not shown.
-            let Ok(attributes) = attributes?.reply() else { continue };
-            if attributes.map_state == MapState::VIEWABLE && attributes.class == WindowClass::INPUT_OUTPUT {
-                shown.push(*child);
+            match there(attributes?.reply())? {
+                Some(found)
+                    if found.map_state == MapState::VIEWABLE && found.class == WindowClass::INPUT_OUTPUT =>
+                {
+                    frames.push(*child);
+                }
+                Some(_) => {}
+                None => lost = true,
             }
         }
-        let mut windows = Vec::with_capacity(shown.len());
-        for frame in shown {
-            match self.framed(frame) {
-                Ok(window) => windows.push(window),
-                Err(Trouble::Fault(_)) => {}
-                Err(lost) => return Err(lost),
+        let framed = self.framed_in(&frames)?;
+        let asked: Vec<_> = std::iter::zip(&frames, framed)
+            .map(|(frame, id)| id.map(|id| self.ask(id, *frame)).transpose())
+            .collect::<Result<_, _>>()?;
+        let mut found = Vec::with_capacity(asked.len());
+        for asked in asked {
+            match asked.map(|asked| asked.reply(&self.atoms)) {
+                Some(Ok(listed)) => found.push(listed),
+                Some(Err(Trouble::Lost(why))) => return Err(Trouble::Lost(why)),
+                Some(Err(Trouble::Fault(_))) | None => lost = true,
             }
         }
-        Ok(windows)
+        Ok(Listing { found, lost })
+    }
+
+    /// Adds what the kernel knows of each window's process, which takes no answer of the server.
+    pub(super) fn complete(&self, listed: Vec<Listed>) -> Vec<Shown> {
+        let mut processes = HashMap::new();
+        let mut process = |pid: u32| processes.entry(pid).or_insert_with(|| Process::of(pid)).clone();
+        let display = &self.display;
+        listed
+            .into_iter()
+            .map(|listed| Shown {
+                shaped: listed.shaped,
+                window: listed.window(display, self.root, &mut process),
+            })
+            .collect()
     }
 
     /// The child of the root at a pixel, input shapes considered; the answer is on its way.
@@ -141,31 +182,60 @@ impl Session {
 
     /// The window in a frame, by its `WM_STATE` (ICCCM 4.1.3.1), or the frame itself; `NONE` is the root.
     fn framed(&self, frame: u32) -> Result<Window, Trouble> {
-        if frame == x11rb::NONE || frame == self.root {
-            return self.describe(self.root, self.root);
-        }
-        let mut level = vec![frame];
+        let (id, frame) = if frame == x11rb::NONE || frame == self.root {
+            (self.root, self.root)
+        } else {
+            let gone = || Fault::new(crate::WINDOW_CHANGED, "a window went away meanwhile; look again");
+            (self.framed_in(&[frame])?[0].ok_or_else(gone)?, frame)
+        };
+        let listed = self.ask(id, frame)?.reply(&self.atoms)?;
+        Ok(listed.window(&self.display, self.root, Process::of))
+    }
+
+    /// The same for many frames, level by level; `None` for one that went away meanwhile.
+    fn framed_in(&self, frames: &[u32]) -> Result<Vec<Option<u32>>, Trouble> {
+        let mut found: Vec<Option<u32>> = frames.iter().copied().map(Some).collect();
+        let mut searched: Vec<(usize, Vec<u32>)> =
+            frames.iter().enumerate().map(|(index, frame)| (index, vec![*frame])).collect();
         for _ in 0..FRAME_DEPTH {
-            let states: Vec<_> = level
-                .iter()
-                .map(|window| {
-                    self.conn.get_property(false, *window, self.atoms.WM_STATE, AtomEnum::ANY, 0, 0)
-                })
-                .collect();
-            let trees: Vec<_> = level.iter().map(|window| self.conn.query_tree(*window)).collect();
+            let asked: Vec<_> = searched.iter().map(|(_, level)| self.ask_level(level)).collect();
             let mut below = Vec::new();
-            for ((window, state), tree) in level.iter().zip(states).zip(trees) {
-                if state?.reply()?.type_ != x11rb::NONE {
-                    return self.describe(*window, frame);
+            for ((index, level), asked) in searched.into_iter().zip(asked) {
+                let mut next = Vec::new();
+                let mut framed = None;
+                for (window, (state, tree)) in level.iter().zip(asked?) {
+                    let (state, tree) = (there(state.reply())?, there(tree.reply())?);
+                    match (state, tree) {
+                        (Some(state), Some(tree)) => {
+                            if state.type_ != x11rb::NONE {
+                                framed = framed.or(Some(*window));
+                            }
+                            next.extend(tree.children);
+                        }
+                        _ if *window == frames[index] => found[index] = None,
+                        _ => {}
+                    }
                 }
-                below.extend(tree?.reply()?.children);
+                match framed {
+                    Some(window) => found[index] = Some(window),
+                    None if next.is_empty() || next.len() > FRAME_CHILDREN => {}
+                    None => below.push((index, next)),
+                }
             }
             if below.is_empty() {
                 break;
             }
-            level = below;
+            searched = below;
         }
-        self.describe(frame, frame)
+        Ok(found)
+    }
+
+    fn ask_level(&self, level: &[u32]) -> Result<Vec<(Property<'_>, Tree<'_>)>, Trouble> {
+        let ask = |window: &u32| {
+            let state = self.conn.get_property(false, *window, self.atoms.WM_STATE, AtomEnum::ANY, 0, 0)?;
+            Ok((state, self.conn.query_tree(*window)?))
+        };
+        level.iter().map(ask).collect()
     }
 
     /// Asks a window for its names.
@@ -178,30 +248,91 @@ impl Session {
         })
     }
 
-    fn describe(&self, id: u32, frame: u32) -> Result<Window, Trouble> {
-        let names = self.names(id)?;
-        let kind = self.conn.get_property(false, id, self.atoms._NET_WM_WINDOW_TYPE, AtomEnum::ATOM, 0, 1)?;
-        let geometry = self.conn.get_geometry(frame)?;
-        let is_root = id == self.root;
-        let pid = if is_root {
-            None
-        } else {
-            let spec = ClientIdSpec { client: id, mask: ClientIdMask::LOCAL_CLIENT_PID };
-            Some(self.conn.res_query_client_ids(&[spec])?)
-        };
-        let Said { class, instance, title } = names.reply()?;
-        let kind = kind.reply()?.value32().and_then(|mut kinds| kinds.next());
-        let kind = kind.map(|kind| self.conn.get_atom_name(kind)).transpose()?;
-        let geometry = geometry.reply()?;
-        let pid =
-            pid.map(Cookie::reply).transpose()?.and_then(|reply| reply.ids.first()?.value.first().copied());
-        let kind = kind.map(Cookie::reply).transpose()?.map(|reply| text(&reply.name));
-        let kind = kind.as_deref().and_then(|kind| kind.strip_prefix("_NET_WM_WINDOW_TYPE_"));
-        let process = pid.and_then(Process::of);
-        let role = if is_root { Role::Desktop } else { Role::of(process.as_ref(), &class, &instance, kind) };
+    fn ask(&self, id: u32, frame: u32) -> Result<Asked<'_>, Trouble> {
+        let owner = ClientIdSpec { client: id, mask: ClientIdMask::LOCAL_CLIENT_PID };
+        Ok(Asked {
+            id,
+            frame,
+            names: self.names(id)?,
+            kind: self.conn.get_property(false, id, self.atoms._NET_WM_WINDOW_TYPE, AtomEnum::ATOM, 0, 1)?,
+            geometry: self.conn.get_geometry(frame)?,
+            shape: self.conn.shape_query_extents(frame)?,
+            owner: self.conn.res_query_client_ids(&[owner])?,
+        })
+    }
+}
+
+type Property<'c> = Cookie<'c, RustConnection, GetPropertyReply>;
+type Tree<'c> = Cookie<'c, RustConnection, QueryTreeReply>;
+
+/// What the server knows of the windows that are shown.
+pub(super) struct Listing {
+    /// The lowest first.
+    pub(super) found: Vec<Listed>,
+    /// Whether a window went away while they were asked, which cannot be under a server grab.
+    pub(super) lost: bool,
+}
+
+/// A window, while the answers are on their way.
+struct Asked<'c> {
+    id: u32,
+    frame: u32,
+    names: Names<'c>,
+    kind: Property<'c>,
+    geometry: Cookie<'c, RustConnection, GetGeometryReply>,
+    shape: Cookie<'c, RustConnection, QueryExtentsReply>,
+    owner: Cookie<'c, RustConnection, QueryClientIdsReply>,
+}
+
+impl Asked<'_> {
+    fn reply(self, atoms: &Atoms) -> Result<Listed, Trouble> {
+        let kind = self.kind.reply()?.value32().and_then(|mut kinds| kinds.next());
+        let geometry = self.geometry.reply()?;
         let border = u32::from(geometry.border_width) * 2;
-        Ok(Window {
-            display: self.display.clone(),
+        Ok(Listed {
+            id: self.id,
+            frame: self.frame,
+            said: self.names.reply()?,
+            kind: match kind {
+                Some(kind) if kind == atoms._NET_WM_WINDOW_TYPE_DESKTOP => Some("DESKTOP"),
+                Some(kind) if kind == atoms._NET_WM_WINDOW_TYPE_DOCK => Some("DOCK"),
+                Some(kind) if kind == atoms._NET_WM_WINDOW_TYPE_TOOLBAR => Some("TOOLBAR"),
+                Some(_) | None => None,
+            },
+            pid: self.owner.reply()?.ids.first().and_then(|owner| owner.value.first().copied()),
+            rect: Rect {
+                x: geometry.x.into(),
+                y: geometry.y.into(),
+                width: u32::from(geometry.width) + border,
+                height: u32::from(geometry.height) + border,
+            },
+            shaped: self.shape.reply()?.bounding_shaped,
+        })
+    }
+}
+
+/// What the server knows of one window.
+pub(super) struct Listed {
+    id: u32,
+    frame: u32,
+    said: Said,
+    /// The local name of `_NET_WM_WINDOW_TYPE`, as far as a role depends on it.
+    kind: Option<&'static str>,
+    pid: Option<u32>,
+    rect: Rect,
+    shaped: bool,
+}
+
+impl Listed {
+    fn window(self, display: &str, root: u32, process: impl FnOnce(u32) -> Option<Process>) -> Window {
+        let Self { id, frame, said: Said { class, instance, title }, kind, pid, rect, shaped: _ } = self;
+        let is_root = id == root;
+        // The root is the server's own.
+        let pid = pid.filter(|_| !is_root);
+        let process = pid.and_then(process);
+        let role = if is_root { Role::Desktop } else { Role::of(process.as_ref(), &class, &instance, kind) };
+        Window {
+            display: display.to_owned(),
             id,
             frame,
             class,
@@ -211,12 +342,16 @@ impl Session {
             started: process.as_ref().and_then(|process| process.started),
             executable: process.and_then(|process| process.executable),
             role,
-            rect: Rect {
-                x: geometry.x.into(),
-                y: geometry.y.into(),
-                width: u32::from(geometry.width) + border,
-                height: u32::from(geometry.height) + border,
-            },
-        })
+            rect,
+        }
+    }
+}
+
+/// `None` for a window that went away.
+fn there<T>(reply: Result<T, ReplyError>) -> Result<Option<T>, Trouble> {
+    match reply {
+        Ok(reply) => Ok(Some(reply)),
+        Err(ReplyError::X11Error(_)) => Ok(None),
+        Err(ReplyError::ConnectionError(lost)) => Err(lost.into()),
     }
 }
