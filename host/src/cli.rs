@@ -9,6 +9,7 @@ use llm_os_core::RootMode;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::RootConfig;
+use crate::display::{Name, Size};
 use crate::policy::PolicyCommand;
 use crate::start;
 
@@ -24,6 +25,7 @@ use crate::start;
 Examples:
   llm-osd                                       run with what is configured, or the defaults
   llm-osd --root ~/project:write --policy preset:workspace
+  llm-osd --virtual-display 1280x800 --policy preset:virtual-desktop
   llm-osd --config /etc/llm-osd.toml
   llm-osd policy check my.cedar                 is this policy accepted?
   llm-osd policy schema                         what can policies talk about?
@@ -59,6 +61,12 @@ pub(crate) struct RunArgs {
     /// A directory below which plans may name files; may be repeated. Without :write it is :read.
     #[arg(long = "root", value_name = "DIR[:read|:write]")]
     pub(crate) roots: Vec<RootArg>,
+    /// Start a display of the host's own, of this size, and let plans drive it; needs Xvfb and openbox.
+    #[arg(long, value_name = "WIDTHxHEIGHT", conflicts_with = "display")]
+    pub(crate) virtual_display: Option<Size>,
+    /// Let plans drive this display: :0, wayland-0, or env for the one that DISPLAY or WAYLAND_DISPLAY names.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) display: Option<Name>,
 }
 
 /// A `--root`.

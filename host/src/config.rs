@@ -11,6 +11,8 @@ use llm_os_core::RootMode;
 use llm_os_core::json::Json;
 use serde::Deserialize;
 
+use crate::display::DisplayConfig;
+
 /// The file, as it is written. See docs/configuration.md.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -29,6 +31,7 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) confirmation: Confirmation,
     pub(crate) audit: Audit,
+    pub(crate) display: DisplayConfig,
     pub(crate) capabilities: BTreeMap<String, toml::Value>,
 }
 
@@ -171,6 +174,10 @@ impl Config {
                 "an empty list lets nobody in; leave it out instead".to_owned(),
             ));
         }
+        if self.display.own.is_some() && self.display.name.is_some() {
+            let why = "found both virtual and name, expected one of them: a host drives one display";
+            return Err(("display", why.to_owned()));
+        }
         Ok(())
     }
 
@@ -247,6 +254,8 @@ mod tests {
     fn a_value_out_of_bounds_is_refused_by_name() {
         assert!(refusal("[limits]\nconnections = 0\n").contains("limits.connections"));
         assert!(refusal("plan_uids = []\n").contains("plan_uids"));
+        assert!(refusal("[display]\nvirtual = \"63x800\"\n").contains("64 to 16384"));
+        assert!(refusal("[display]\nvirtual = \"640x480\"\nname = \":0\"\n").contains("display: found both"));
     }
 
     #[test]

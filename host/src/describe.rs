@@ -45,7 +45,7 @@ pub(crate) fn describe(
         capability
     });
     let limits = &host.limits;
-    Ok(json!({
+    let mut all = json!({
         "host": "llm-osd",
         "version": env!("CARGO_PKG_VERSION"),
         "protocol": VERSION,
@@ -60,7 +60,11 @@ pub(crate) fn describe(
         "policy": {"name": host.policy_source.to_string(), "sha256": policy.policy_sha256()},
         "capabilities": capabilities.collect::<Vec<_>>(),
         "actions": actions,
-    }))
+    });
+    if let Some(display) = &host.display {
+        all["display"] = json!(display);
+    }
+    Ok(all)
 }
 
 fn unknown(host: &Host, index: usize, name: &str) -> Fault {

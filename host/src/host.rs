@@ -12,7 +12,7 @@ use llm_os_core::name::Id;
 use llm_os_core::pipeline::{self, Ledger, Parsed};
 use llm_os_core::request::Request;
 use llm_os_core::response::Response;
-use llm_os_core::{Code, ConnectionId, Fault, Registry, Root};
+use llm_os_core::{Code, ConnectionId, Display, Fault, Registry, Root};
 use tokio_util::sync::CancellationToken;
 
 use crate::approvals::Desk;
@@ -29,6 +29,7 @@ pub(crate) struct Host {
     pub(crate) log: Log,
     pub(crate) desk: Desk,
     pub(crate) roots: Vec<Root>,
+    pub(crate) display: Option<Display>,
     pub(crate) limits: config::Limits,
     pub(crate) running: Running,
     pub(crate) plan_uids: BTreeSet<u32>,

@@ -22,6 +22,7 @@ pub mod capabilities;
 mod cli;
 mod config;
 mod describe;
+mod display;
 mod host;
 mod places;
 mod policy;

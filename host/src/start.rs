@@ -13,7 +13,7 @@ use llm_os_core::audit::{Entry, Event};
 use llm_os_core::pipeline::Ledger;
 use llm_os_core::registry::RegistryError;
 use llm_os_core::value::hex;
-use llm_os_core::{Fault, Judge, Registry, Root, RootMode, Setup};
+use llm_os_core::{Display, Fault, Judge, Registry, Root, RootMode, Setup};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ use crate::approvals::Desk;
 use crate::audit::{self, Log};
 use crate::cli::RunArgs;
 use crate::config::{Config, ConfigError, RootConfig, line_of};
+use crate::display::{DisplayConfig, DisplayError, Name, Size, VirtualDisplay};
 use crate::host::{Host, running::Running};
 use crate::places::Places;
 use crate::policy::{Policy, PolicyError, Protected, Source};
@@ -46,6 +47,8 @@ pub(crate) enum StartError {
     Audit(#[from] audit::OpenError),
     #[error("the first audit record cannot be written: {0}")]
     Record(#[from] Fault),
+    #[error(transparent)]
+    Display(#[from] DisplayError),
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error("{0}")]
@@ -72,14 +75,6 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
     let roots = real_roots(&roots, &places.workspace)?;
     let mut registry = Registry::linked().map_err(|e| StartError::Capability(e.to_string()))?;
     let tables = config.capability_tables().map_err(StartError::Capability)?;
-    let setup = Setup { roots: roots.clone(), display: None };
-    registry.open(&tables, &setup).map_err(|e| StartError::Capability(located(&e, file.as_deref())))?;
-    for (name, _) in registry.configs() {
-        if let Some(why) = registry.unavailable(name) {
-            tracing::warn!(capability = name, "unavailable: {why}");
-        }
-    }
-
     let policy_file = if let Source::Path(path) = &source { Some(std::path::absolute(path)?) } else { None };
     let own_files = [
         Some(state.clone()),
@@ -117,6 +112,15 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
             checkpoint_records: config.audit.checkpoint_records,
         },
     )?;
+    // Only who holds the log's lock may touch what lies beside it. Dropped after the host, whose capabilities use it.
+    let (_own_display, display) = display(args.virtual_display, args.display, &config.display, &state)?;
+    let setup = Setup { roots: roots.clone(), display: display.clone() };
+    registry.open(&tables, &setup).map_err(|e| StartError::Capability(located(&e, file.as_deref())))?;
+    for (name, _) in registry.configs() {
+        if let Some(why) = registry.unavailable(name) {
+            tracing::warn!(capability = name, "unavailable: {why}");
+        }
+    }
     let plan = listen(&socket, access)?;
     let approval = listen(&approval_socket, access)?;
     let mut boot = [0; 6];
@@ -127,6 +131,7 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
         log,
         desk,
         roots,
+        display,
         running: Running::new(config.limits.running, config.limits.queued),
         limits: config.limits,
         plan_uids,
@@ -158,6 +163,7 @@ async fn serve(
         "policy": host.policy_source.to_string(),
         "policy_sha256": host.policy().policy_sha256(),
         "roots": host.roots,
+        "display": host.display,
     });
     let _durable = host.log.write(vec![Entry { data: Some(data), ..Entry::new(Event::Start) }]).await?;
     let (plan, approval) =
@@ -192,6 +198,29 @@ fn read_config(args: &RunArgs, places: &Places) -> Result<(Config, Option<PathBu
     };
     let config = file.as_deref().map(Config::read).transpose()?.unwrap_or_default();
     Ok((config, file))
+}
+
+/// The display that plans may drive: a flag over what is configured, and none where neither is given.
+fn display(
+    size: Option<Size>,
+    name: Option<Name>,
+    configured: &DisplayConfig,
+    state: &Path,
+) -> Result<(Option<VirtualDisplay>, Option<Display>), StartError> {
+    let (size, name) = match (size, name) {
+        (None, None) => (configured.own, configured.name.clone()),
+        given => given,
+    };
+    match (size, name) {
+        (Some(size), _) => {
+            let own = VirtualDisplay::start(size, state)?;
+            let its = own.display.clone();
+            tracing::info!(name = its.name, "the virtual display runs");
+            Ok((Some(own), Some(its)))
+        }
+        (None, Some(name)) => Ok((None, Some(name.display(|variable| std::env::var(variable).ok())?))),
+        (None, None) => Ok((None, None)),
+    }
 }
 
 /// The roots in their real form; without any, the workspace, which is then made.

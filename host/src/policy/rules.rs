@@ -95,9 +95,15 @@ impl Rule {
         })
     }
 
-    /// Whether the action is in its scope.
+    /// Whether the action is in its scope, and acts on what its scope names by type.
     pub(crate) fn is_about(&self, concrete: &Concrete) -> bool {
-        is_about(&self.action, concrete)
+        let is_of_type = match &self.resource {
+            ResourceConstraint::Is(ty) | ResourceConstraint::IsIn(ty, _) => {
+                concrete.kinds.iter().any(|kind| kind.as_str() == ty.to_string())
+            }
+            ResourceConstraint::Any | ResourceConstraint::Eq(_) | ResourceConstraint::In(_) => true,
+        };
+        is_of_type && is_about(&self.action, concrete)
     }
 
     /// Whether it says the same of every caller, resource and fact.
@@ -207,7 +213,8 @@ fn applies(policy: &Policy, vocabulary: &Vocabulary) -> bool {
     };
     let on = |kind: Kind| {
         let is_file = matches!(kind, Kind::Path | Kind::Program);
-        wanted.as_ref().is_none_or(|wanted| wanted == kind.as_str() || (is_group && is_file))
+        let is_below = is_group && (is_file || kind == Kind::Window);
+        wanted.as_ref().is_none_or(|wanted| wanted == kind.as_str() || is_below)
     };
     let is_never = match wanted.as_deref() {
         Some("User" | "Session" | "Action") => true,

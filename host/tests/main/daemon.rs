@@ -183,6 +183,8 @@ pub(crate) struct Daemon {
     listening: Option<JoinHandle<()>>,
     /// What was open before the first connection.
     descriptors: Vec<String>,
+    /// What it started for itself.
+    children: usize,
     ended: bool,
 }
 
@@ -216,8 +218,15 @@ impl Daemon {
             let _ = (child.kill(), child.wait());
             panic!("the daemon did not start: {}", said.lock().unwrap());
         }
-        let mut daemon =
-            Self { place, child, said, listening: Some(listening), descriptors: Vec::new(), ended: false };
+        let mut daemon = Self {
+            place,
+            child,
+            said,
+            listening: Some(listening),
+            descriptors: Vec::new(),
+            children: 0,
+            ended: false,
+        };
         // After an answer everything that is opened once is open.
         let mut approver = daemon.approver();
         let _ = approver.try_send_bytes(format!("{}\n", ping()).as_bytes());
@@ -232,6 +241,7 @@ impl Daemon {
                 |line: &str| line.ends_with(&path) && line.split_whitespace().nth(5) == Some("03");
             (!streams.lines().any(connected)).then_some(open)
         });
+        daemon.children = children(daemon.pid()).len();
         daemon
     }
 
@@ -310,13 +320,13 @@ impl Daemon {
         kill_process(Pid::from_raw(self.pid().cast_signed()).unwrap(), signal).unwrap();
     }
 
-    /// Whether no more is open than before the first connection, and no child is left.
+    /// Whether no more is open than before the first connection, and no more children are left.
     #[track_caller]
     pub(crate) fn wait_until_quiet(&self) {
         let mut left = (Vec::new(), Vec::new());
         let quiet = |left: &mut (Vec<_>, Vec<_>)| {
             *left = (descriptors(self.pid()), children(self.pid()));
-            (left.0.len() <= self.descriptors.len() && left.1.is_empty()).then_some(())
+            (left.0.len() <= self.descriptors.len() && left.1.len() <= self.children).then_some(())
         };
         let deadline = std::time::Instant::now() + PATIENCE;
         while quiet(&mut left).is_none() {

@@ -13,6 +13,7 @@ mod client;
 mod confirm;
 mod daemon;
 mod describe;
+mod display;
 mod environment;
 mod json;
 mod layers;
