@@ -286,6 +286,7 @@ impl Drop for Worker {
     fn drop(&mut self) {
         if let Some(session) = &mut self.session {
             let _ = session.release(|_| true);
+            let _ = session.give_back();
         }
         if let Some(session) = &mut self.other {
             let _ = session.release(|_| true);

@@ -70,14 +70,14 @@ impl Modifier {
     }
 
     /// The key on the left side of a keyboard that has this meaning.
-    pub(crate) const fn symbol(self) -> u32 {
-        match self {
+    pub(crate) const fn key(self) -> Key {
+        Key(match self {
             Modifier::Ctrl => key::Control_L,
             Modifier::Alt => key::Alt_L,
             Modifier::Shift => key::Shift_L,
             Modifier::Super => key::Super_L,
             Modifier::Altgr => key::ISO_Level3_Shift,
-        }
+        })
     }
 
     /// What a keysym means to others while its key is down.

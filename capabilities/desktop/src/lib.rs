@@ -37,3 +37,15 @@ pub const INPUT_GRABBED: Code = Code::own("input_grabbed");
 
 /// The screen or its monitors are no longer what they were when the action was judged.
 pub const DISPLAY_CHANGED: Code = Code::own("display_changed");
+
+/// Somebody holds a modifier down, or it is no longer the one that was judged; it would change what arrives.
+pub const MODIFIERS_HELD: Code = Code::own("modifiers_held");
+
+/// The program behind the window does not read its input.
+pub const NOT_RESPONDING: Code = Code::own("not_responding");
+
+/// No window has the keyboard, so that what is typed would reach nobody.
+pub const NO_FOCUS: Code = Code::own("no_focus");
+
+/// No key of the keyboard writes a character, and none is free to be lent to it.
+pub const NO_KEY: Code = Code::own("no_key");

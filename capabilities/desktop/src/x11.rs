@@ -7,16 +7,23 @@ mod authority;
 mod capture;
 mod cursor;
 mod damage;
+mod grabs;
 mod guard;
 mod held;
+mod keymap;
+mod modifiers;
+mod reading;
 #[allow(unsafe_code, reason = "memory that is mapped, to share it with the server")]
 mod shm;
+mod spares;
+mod typing;
 mod windows;
 
 use llm_os_core::{Code, Display, Fault};
 use x11rb::connection::Connection as _;
 use x11rb::errors::{ConnectionError, ReplyError, ReplyOrIdError};
 use x11rb::protocol::randr::ConnectionExt as _;
+use x11rb::protocol::xkb::ConnectionExt as _;
 use x11rb::protocol::xproto::{ConnectionExt as _, CreateWindowAux, WindowClass};
 use x11rb::protocol::{res, xtest};
 use x11rb::rust_connection::RustConnection;
@@ -24,7 +31,9 @@ use x11rb::rust_connection::RustConnection;
 pub use damage::Watch;
 pub use guard::{Aim, Guarded};
 pub use held::Held;
+pub use reading::Reader;
 pub(crate) use shm::Segment;
+pub use typing::Sent;
 pub use windows::Focus;
 
 use crate::Trouble;
@@ -36,6 +45,7 @@ x11rb::atom_manager! {
     AtomsCookie {
         UTF8_STRING,
         WM_STATE,
+        _LLM_OS_KEYBOARD,
         _NET_ACTIVE_WINDOW,
         _NET_WM_CM_S0,
         _NET_WM_NAME,
@@ -86,6 +96,7 @@ pub struct Session {
     unmapped: u32,
     held: Vec<(llm_os_core::ConnectionId, Held)>,
     camera: capture::Camera,
+    spares: spares::Spares,
 }
 
 /// Where the pointer is and what is held down.
@@ -133,6 +144,7 @@ impl Session {
         let xtest = xtest::get_version(&conn, 2, 2).map_err(|_| lacking("XTEST"))?;
         let res = res::query_version(&conn, 1, 2).map_err(|_| lacking("X-Resource"))?;
         let randr = conn.randr_query_version(1, 5).map_err(|_| lacking("RANDR"))?;
+        let xkb = conn.xkb_use_extension(1, 0).map_err(|_| lacking("XKEYBOARD"))?;
         let unmapped = conn.generate_id()?;
         let aux = CreateWindowAux::new().override_redirect(1);
         conn.create_window(0, unmapped, root, -1, -1, 1, 1, 0, WindowClass::INPUT_ONLY, 0, &aux)?;
@@ -140,6 +152,7 @@ impl Session {
         xtest.reply().map_err(|_| lacking("XTEST"))?;
         res.reply().map_err(|_| lacking("X-Resource"))?;
         randr.reply().map_err(|_| lacking("RANDR"))?;
+        xkb.reply().map_err(|_| lacking("XKEYBOARD"))?;
         let atoms = atoms.reply()?;
         Ok(Self {
             conn,
@@ -149,6 +162,7 @@ impl Session {
             unmapped,
             held: Vec::new(),
             camera: capture::Camera::default(),
+            spares: spares::Spares::default(),
         })
     }
 

@@ -71,6 +71,25 @@ impl Session {
         self.held.retain(|(_, held)| *held != what);
     }
 
+    /// Whether this connection holds it.
+    pub(super) fn holds(&self, connection: ConnectionId, what: Held) -> bool {
+        self.held.contains(&(connection, what))
+    }
+
+    /// Lets go of one thing that a connection holds.
+    pub(super) fn release_one(&mut self, connection: ConnectionId, what: Held) -> Result<(), Trouble> {
+        self.held.retain(|entry| *entry != (connection, what));
+        if self.held().any(|held| held == what) { Ok(()) } else { self.up(what) }
+    }
+
+    fn up(&mut self, what: Held) -> Result<(), Trouble> {
+        self.press(what, false)?;
+        match what {
+            Held::Key(keycode) => self.let_repeat(keycode),
+            Held::Button(_) => Ok(()),
+        }
+    }
+
     /// Lets go of what these connections hold, the last pressed first.
     pub(crate) fn release(&mut self, of: impl Fn(ConnectionId) -> bool) -> Result<(), Trouble> {
         let mut leaving: Vec<Held> = Vec::new();
@@ -83,7 +102,7 @@ impl Session {
         });
         for what in leaving.into_iter().rev() {
             if !self.held.iter().any(|(_, held)| *held == what) {
-                self.press(what, false)?;
+                self.up(what)?;
             }
         }
         self.sync()
@@ -114,11 +133,13 @@ impl Session {
         self.sync()
     }
 
-    /// Returns once the server has done all that was asked.
+    /// Returns once the server has done all that was asked. Drops the events that came meanwhile: every client hears of
+    /// new keyboard maps, and nothing here waits for them.
     pub(crate) fn sync(&self) -> Result<(), Trouble> {
         use x11rb::protocol::xproto::ConnectionExt as _;
         self.conn.flush()?;
         self.conn.get_input_focus()?.reply()?;
+        while self.conn.poll_for_event()?.is_some() {}
         Ok(())
     }
 }
