@@ -1,5 +1,8 @@
 //! The promises of the pipeline, held with a capability that remembers what it did.
 
+#[path = "main/windows.rs"]
+mod windows;
+
 use std::sync::{Mutex, PoisonError};
 
 use llm_os_core::capability::NoConfig;
