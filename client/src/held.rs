@@ -39,12 +39,14 @@ struct Effect {
     #[serde(default)]
     facts: BTreeMap<String, Value>,
     asks: Option<String>,
+    refuses: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Resource {
     kind: String,
     id: String,
+    display: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -177,13 +179,19 @@ impl Held {
     fn consequences(&self, index: usize, screen: &mut Screen) {
         screen.line(2, "would");
         for effect in &self.effects[index] {
-            let Effect { verb, resource, facts, asks } = effect;
-            screen.line(4, &format!("{verb} {} {}", resource.kind, quoted(&resource.id)));
+            let Effect { verb, resource, facts, asks, refuses } = effect;
+            let Resource { kind, id, display } = resource;
+            let place =
+                display.as_ref().map_or(String::new(), |name| format!(" on display {}", quoted(name)));
+            screen.line(4, &format!("{verb} {kind} {}{place}", quoted(id)));
             for (name, value) in facts {
                 screen.foreign(6, &format!("{name} = {value}"));
             }
             if let Some(why) = asks {
                 screen.line(6, &format!("always asks: {why}"));
+            }
+            if let Some(why) = refuses {
+                screen.line(6, &format!("is never allowed: {why}"));
             }
         }
         screen.line(2, "asks because of");

@@ -17,7 +17,8 @@ fn held(params: &Value, reason: &str) -> Held {
     let effects = json!([
         [{"verb": "run", "resource": {"kind": "Program", "id": "/usr/bin/\u{455}udo\u{1b}[2K"},
           "facts": {"argc": 1, "operands": ["\u{202e}x"]}, "asks": "not owned by\u{1b}[1A root"}],
-        [],
+        [{"verb": "inject", "resource": {"kind": "Window", "id": "Gedit", "display": ":0\u{1b}[2K"},
+          "facts": {"title": "\u{202e}notes"}, "refuses": "never\u{1b}[1A"}],
     ]);
     let told = json!({
         "pending_id": "p-1", "request_id": "r-1", "uid": 1000, "age_s": 3, "expires_in_s": 3597,
@@ -109,6 +110,13 @@ fn homoglyphs_and_zero_width_characters_are_flagged_code_point_by_code_point() {
     assert!(screen.contains("| \"/usr/bin/\\u{455}udo\""), "{screen}");
     assert!(screen.contains("$.argv[1] is not plain ASCII: \\u{200b} (invisible)"), "{screen}");
     assert!(screen.contains("run Program \"/usr/bin/\\u{455}udo\\u{1b}[2K\""), "{screen}");
+}
+
+#[test]
+fn a_window_is_shown_with_its_display() {
+    let screen = shown(&json!({"argv": ["/bin/echo"]}), "look");
+    assert!(screen.contains("inject Window \"Gedit\" on display \":0\\u{1b}[2K\""), "{screen}");
+    assert!(screen.contains("is never allowed: never"), "{screen}");
 }
 
 #[test]
