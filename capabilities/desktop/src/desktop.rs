@@ -143,6 +143,16 @@ impl Desktop {
         self.work_on(work).await
     }
 
+    /// Lets the thread work later without anybody to wait for it: for what must be done when a task is dropped.
+    pub fn later(&self, work: impl FnOnce(&mut Session) -> Result<(), Trouble> + Send + 'static) {
+        let _ = self.queue(Box::new(move |worker| {
+            // Without a session there is nothing to undo.
+            if worker.session.is_some() {
+                let _ = worker.work(work);
+            }
+        }));
+    }
+
     /// Waits for the right to send input.
     ///
     /// # Errors

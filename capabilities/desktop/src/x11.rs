@@ -12,6 +12,7 @@ mod guard;
 mod held;
 mod keymap;
 mod modifiers;
+mod pointing;
 mod reading;
 #[allow(unsafe_code, reason = "memory that is mapped, to share it with the server")]
 mod shm;
@@ -33,7 +34,7 @@ pub use guard::{Aim, Guarded};
 pub use held::Held;
 pub use reading::Reader;
 pub(crate) use shm::Segment;
-pub use typing::Sent;
+pub use typing::{Pressed, Sent};
 pub use windows::Focus;
 
 use crate::Trouble;
@@ -95,6 +96,7 @@ pub struct Session {
     /// A window that is never mapped: who tries to grab for it learns whether another client has a grab, and gets none.
     unmapped: u32,
     held: Vec<(llm_os_core::ConnectionId, Held)>,
+    captor: Option<u32>,
     camera: capture::Camera,
     spares: spares::Spares,
 }
@@ -106,6 +108,8 @@ pub struct Pointer {
     pub point: Point,
     /// Modifiers and buttons as X's key and button mask.
     pub mask: u16,
+    /// The child of the root that it is in, the root itself where it is in none.
+    pub frame: u32,
 }
 
 impl Session {
@@ -161,6 +165,7 @@ impl Session {
             display,
             unmapped,
             held: Vec::new(),
+            captor: None,
             camera: capture::Camera::default(),
             spares: spares::Spares::default(),
         })
@@ -228,6 +233,7 @@ impl Session {
     pub fn pointer(&mut self) -> Result<Pointer, Trouble> {
         let found = self.conn.query_pointer(self.root)?.reply()?;
         let point = Point { x: found.root_x.into(), y: found.root_y.into() };
-        Ok(Pointer { point, mask: found.mask.into() })
+        let frame = if found.child == x11rb::NONE { self.root } else { found.child };
+        Ok(Pointer { point, mask: found.mask.into(), frame })
     }
 }

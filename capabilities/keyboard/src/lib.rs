@@ -1,1 +1,97 @@
-//! The keyboard.
+//! Keys sent as if a person pressed them: the `keyboard` capability.
+//!
+//! Three things hold here, and tests keep them:
+//!
+//! - Every key is sent in one server grab with a check of the window that it reaches; where the focus has moved, or
+//!   another program holds the keyboard or has taken the key for itself, nothing more is sent and the answer says what was.
+//! - Text arrives whole whatever the layout, and no control character gets in that was not asked for.
+//! - What is held down for a connection is released when it ends, and never repeats into another window.
+//!
+//! From the outside in: [`Action`] and [`Output`] are the surface, `work` is a checked action and its facts, `target` the
+//! window that it was judged for, `send` delivers.
+#![forbid(unsafe_code)]
+
+mod action;
+mod output;
+mod send;
+mod spec;
+mod target;
+mod work;
+
+use std::sync::Arc;
+
+use llm_os_core::capability::NoConfig;
+use llm_os_core::{
+    ActionSpec, Capability, Code, ConnectionId, Context, Effectful, Effects, Fault, Granted, Registration,
+    Setup,
+};
+use llm_os_desktop::Desktop;
+
+pub use action::{Action, Control};
+pub use output::{HoldMeta, Output};
+
+use send::Sender;
+use target::Target;
+use work::Work;
+
+/// The keyboard of the host's display.
+pub struct Keyboard {
+    desktop: Arc<Desktop>,
+}
+
+llm_os_core::inventory::submit!(Registration::of::<Keyboard>());
+
+/// A checked action and the window that it was judged for.
+#[derive(Debug)]
+pub struct Resolved {
+    work: Work,
+    target: Target,
+}
+
+impl Effectful for Resolved {
+    fn effects(&self) -> Effects {
+        Effects::one(self.target.effect(&self.work))
+    }
+}
+
+impl Capability for Keyboard {
+    const NAME: &'static str = "keyboard";
+    const ACTIONS: &'static [ActionSpec] = spec::ACTIONS;
+    type Config = NoConfig;
+    type Action = Action;
+    type Resolved = Resolved;
+    type Output = Output;
+
+    fn open(NoConfig {}: NoConfig, setup: &Setup) -> Result<Self, Fault> {
+        Ok(Self { desktop: Desktop::open(setup)? })
+    }
+
+    fn validate(&self, action: &Action) -> Result<(), Fault> {
+        Work::of(action).map(|_| ())
+    }
+
+    fn resolve(&self, action: Action) -> Result<Resolved, Fault> {
+        let work = Work::of(&action)?;
+        let target = Target::find(&self.desktop)?;
+        Ok(Resolved { work, target })
+    }
+
+    async fn execute(&self, granted: Granted<Resolved>, cx: &Context) -> Result<Output, Fault> {
+        let Resolved { work, target } = granted.into_inner();
+        let desktop = &*self.desktop;
+        let _turn = desktop.turn(cx).await?;
+        match target {
+            Target::Window { focus, down } => {
+                Sender { desktop, cx, work: &work, focus: *focus, down }.run().await
+            }
+            Target::Display { .. } => {
+                let message = "keys can be sent on an X server only";
+                Err(Fault::new(Code::UNAVAILABLE, message))
+            }
+        }
+    }
+
+    fn disconnected(&self, connection: ConnectionId) {
+        self.desktop.release(connection);
+    }
+}

@@ -6,8 +6,8 @@
 
 use x11rb::protocol::xproto::{ConnectionExt as _, GrabMode, GrabStatus};
 
+use super::Session;
 use super::windows::POINTER_ROOT;
-use super::{Held, Session};
 use crate::geometry::Point;
 use crate::window::{Role, Window};
 use crate::{INPUT_GRABBED, Trouble, WINDOW_CHANGED};
@@ -80,10 +80,17 @@ impl Session {
             Aim::Points(points) => self.are_at(points, windows)?,
         }
         let [pointer, keyboard] = [everywhere.reply()?.status, keys.reply()?.status];
-        // A button that is held down for a plan has given the pointer to the window below it.
-        let drags = self.held().any(|held| matches!(held, Held::Button(_)));
-        if keyboard == GrabStatus::ALREADY_GRABBED || (pointer == GrabStatus::ALREADY_GRABBED && !drags) {
-            let which = if keyboard == GrabStatus::ALREADY_GRABBED { "keyboard" } else { "pointer" };
+        // A button that is held down for a plan has given the pointer to the window below it, and whoever moves windows
+        // or shows menus for it takes the keyboard as well.
+        let (of_pointer, of_keyboard) =
+            (pointer == GrabStatus::ALREADY_GRABBED, keyboard == GrabStatus::ALREADY_GRABBED);
+        let taken = match (self.drags(), aim) {
+            (false, _) => of_pointer || of_keyboard,
+            (true, Aim::Focus(_)) => of_keyboard,
+            (true, Aim::Points(_)) => false,
+        };
+        if taken {
+            let which = if of_keyboard { "keyboard" } else { "pointer" };
             let message = format!(
                 "another program holds the {which} (a grab) and would receive this; close its menu or dialog first"
             );

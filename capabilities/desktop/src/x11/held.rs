@@ -72,12 +72,16 @@ impl Session {
     }
 
     /// Whether this connection holds it.
-    pub(super) fn holds(&self, connection: ConnectionId, what: Held) -> bool {
+    pub fn holds(&self, connection: ConnectionId, what: Held) -> bool {
         self.held.contains(&(connection, what))
     }
 
     /// Lets go of one thing that a connection holds.
-    pub(super) fn release_one(&mut self, connection: ConnectionId, what: Held) -> Result<(), Trouble> {
+    ///
+    /// # Errors
+    ///
+    /// A lost connection.
+    pub fn release_one(&mut self, connection: ConnectionId, what: Held) -> Result<(), Trouble> {
         self.held.retain(|entry| *entry != (connection, what));
         if self.held().any(|held| held == what) { Ok(()) } else { self.up(what) }
     }

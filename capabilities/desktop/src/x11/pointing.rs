@@ -25,7 +25,8 @@ impl Session {
         let map = self.conn.get_pointer_mapping()?.reply()?.map;
         let found = map.iter().zip(1u8..).find(|(meaning, _)| **meaning == logical);
         found.map(|(_, physical)| physical).ok_or_else(|| {
-            let message = format!("the pointer of this display has no button {logical}; see xinput get-button-map");
+            let message =
+                format!("the pointer of this display has no button {logical}; see xinput get-button-map");
             Fault::new(Code::UNAVAILABLE, message).into()
         })
     }

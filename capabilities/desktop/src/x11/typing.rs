@@ -24,6 +24,16 @@ pub struct Sent {
     pub waits: Vec<Reader>,
 }
 
+/// Keys that were pressed to stay down for a while.
+#[derive(Clone, Debug)]
+pub struct Pressed {
+    keycodes: Vec<u8>,
+    /// The one that a keyboard would repeat.
+    repeats: Option<Stroke>,
+    /// Who must have read everything before they can be pressed; where there is one, nothing was.
+    pub waits: Vec<Reader>,
+}
+
 /// Keys that go down together, as keycodes.
 struct Strokes {
     strokes: Vec<Stroke>,
@@ -129,8 +139,8 @@ impl Session {
         Ok(Sent { count: times, waits: Vec::new() })
     }
 
-    /// Presses a chord and holds it for a connection. The keys do not repeat meanwhile. Call it below
-    /// [`Session::guarded`].
+    /// Presses a chord and holds for a connection what was not down already. The keys do not repeat meanwhile. Call it
+    /// below [`Session::guarded`].
     ///
     /// # Errors
     ///
@@ -142,51 +152,59 @@ impl Session {
         judged: &BTreeSet<Modifier>,
         input: u32,
         reader: &Reader,
-    ) -> Result<Sent, Trouble> {
+    ) -> Result<Pressed, Trouble> {
         let keymap = self.keymap()?;
         let strokes = match self.prepare_chord(&keymap, chord, judged, input, reader)? {
             Ok(strokes) => strokes,
-            Err(waits) => return Ok(Sent { count: 0, waits }),
+            Err(waits) => return Ok(Pressed { keycodes: Vec::new(), repeats: None, waits }),
         };
         for stroke in &strokes.strokes {
             self.keep_still(stroke.keycode)?;
         }
-        let locks = if chord.keys().iter().any(|key| key.locks()) { None } else { self.unlock(&keymap)? };
+        let is_lock = chord.keys().iter().any(|key| key.locks());
+        let locks = if is_lock { None } else { self.unlock(&keymap)? };
         self.chord_down(&keymap, &strokes)?;
-        for stroke in &strokes.strokes {
-            self.hold(connection, Held::Key(stroke.keycode));
+        let keycodes: Vec<u8> = strokes.strokes.iter().map(|stroke| stroke.keycode).collect();
+        for keycode in &keycodes {
+            self.hold(connection, Held::Key(*keycode));
         }
         self.lock(locks)?;
-        Ok(Sent { count: 1, waits: Vec::new() })
+        let repeats = strokes.strokes.last().copied();
+        let repeats = repeats.filter(|last| !is_lock && keymap.mask(last.keycode) == 0);
+        Ok(Pressed { keycodes, repeats, waits: Vec::new() })
     }
 
-    /// Releases and presses the last key of a chord that is held down, as a keyboard that repeats does. A modifier does
-    /// not repeat. Call it below [`Session::guarded`].
+    /// Presses the last of these keys once more, as a keyboard that repeats does, and tells whether there is one to
+    /// repeat: a modifier does not. Call it below [`Session::guarded`].
     ///
     /// # Errors
     ///
     /// As [`Session::type_text`].
-    pub fn repeat_held(
-        &mut self,
-        chord: &Chord,
-        connection: ConnectionId,
-        input: u32,
-    ) -> Result<(), Trouble> {
+    pub fn repeat_held(&mut self, pressed: &Pressed, input: u32) -> Result<bool, Trouble> {
+        let Some(stroke) = pressed.repeats else { return Ok(false) };
         let keymap = self.keymap()?;
-        let last = chord.keys().iter().rfind(|key| key.modifier().is_none() && !key.locks());
-        let Some(stroke) = last.and_then(|key| keymap.stroke(*key)) else { return Ok(()) };
-        if !self.holds(connection, Held::Key(stroke.keycode)) {
-            return Ok(());
-        }
-        let base = u16::from(keymap.state.base_mods);
-        self.steady(&keymap, &keymap.meaning(base))?;
-        let mask = if stroke.shift { base | SHIFT } else { base };
-        self.ungrabbed(input, &BTreeSet::from([(stroke.keycode, mask)]))?;
+        let base = self.steady(&keymap, &keymap.meaning(keymap.state.base_mods.into()))?;
+        let strokes = Strokes { strokes: vec![stroke], base, shift: keymap.keycode_of(Modifier::Shift)? };
+        self.ungrabbed(input, &strokes.presses(&keymap))?;
         let locks = self.unlock(&keymap)?;
         self.press(Held::Key(stroke.keycode), false)?;
-        let shift = keymap.keycode_of(Modifier::Shift)?;
-        self.chord_down(&keymap, &Strokes { strokes: vec![stroke], base, shift })?;
-        self.lock(locks)
+        self.chord_down(&keymap, &strokes)?;
+        self.lock(locks)?;
+        Ok(true)
+    }
+
+    /// Releases what was pressed, the last first.
+    ///
+    /// # Errors
+    ///
+    /// A lost connection.
+    pub fn lift(&mut self, pressed: &Pressed, connection: ConnectionId) -> Result<(), Trouble> {
+        for keycode in pressed.keycodes.iter().rev() {
+            if self.holds(connection, Held::Key(*keycode)) {
+                self.release_one(connection, Held::Key(*keycode))?;
+            }
+        }
+        self.sync()
     }
 
     /// Releases the keys of a chord that this connection holds down, the last first, and tells which of them it did not

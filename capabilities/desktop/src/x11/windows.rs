@@ -181,7 +181,7 @@ impl Session {
     }
 
     /// The window in a frame, by its `WM_STATE` (ICCCM 4.1.3.1), or the frame itself; `NONE` is the root.
-    fn framed(&self, frame: u32) -> Result<Window, Trouble> {
+    pub(super) fn framed(&self, frame: u32) -> Result<Window, Trouble> {
         let (id, frame) = if frame == x11rb::NONE || frame == self.root {
             (self.root, self.root)
         } else {
