@@ -1,0 +1,8 @@
+//! `mouse` in real windows, each test on a display of its own.
+
+mod clicking;
+mod dragging;
+mod held;
+mod refused;
+mod scrolling;
+mod support;
