@@ -28,7 +28,7 @@ use llm_os_core::{
 use llm_os_desktop::Desktop;
 
 pub use action::{Action, Control};
-pub use output::{HoldMeta, Output};
+pub use output::{Chorded, Held, HeldMeta, Output, Struck, Typed};
 
 use send::Sender;
 use target::Target;

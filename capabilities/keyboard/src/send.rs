@@ -9,7 +9,7 @@ use llm_os_desktop::x11::{Aim, Focus, Guarded, Pressed, Reader, Session};
 use llm_os_desktop::{Desktop, Trouble, WINDOW_CHANGED};
 use tokio::time::{Instant, sleep_until};
 
-use crate::output::{HoldMeta, Output};
+use crate::output::{Chorded, Held, HeldMeta, Output, Struck, Typed};
 use crate::work::Work;
 
 /// How many characters go in one server grab: 100 take about a millisecond, for which all other clients wait.
@@ -40,30 +40,30 @@ pub(crate) struct Sender<'a> {
 
 impl Sender<'_> {
     pub(crate) async fn run(mut self) -> Result<Output, Fault> {
-        let (output, result) = match self.work {
+        match self.work {
             Work::Type { text, delay } => {
                 let (characters, result) = self.type_text(text, *delay).await;
-                (Output::Type { characters, class: self.class() }, result)
+                ended(Typed { characters, class: self.class() }, result).map(Output::Type)
             }
             Work::Press { chord, repeat } => {
                 let (presses, result) = self.press(chord, *repeat).await;
-                (Output::Press { key: chord.to_string(), presses, class: self.class() }, result)
+                let struck = Struck { key: chord.to_string(), presses, class: self.class() };
+                ended(struck, result).map(Output::Press)
             }
             Work::Hold { chord, duration } => {
                 let (meta, result) = self.hold(chord, *duration).await;
-                (Output::Hold { key: chord.to_string(), class: self.class(), meta }, result)
+                let held = Held { key: chord.to_string(), class: self.class(), meta };
+                ended(held, result).map(Output::Hold)
             }
             Work::Down { chord } => {
                 self.hold_down(chord).await?;
-                (Output::Down { key: chord.to_string(), class: self.class() }, Ok(()))
+                Ok(Output::Down(Chorded { key: chord.to_string(), class: self.class() }))
             }
             Work::Up { chord } => {
                 self.up(chord).await?;
-                (Output::Up { key: chord.to_string(), class: self.class() }, Ok(()))
+                Ok(Output::Up(Chorded { key: chord.to_string(), class: self.class() }))
             }
-        };
-        result.map_err(|fault| fault.delivered(&output))?;
-        Ok(output)
+        }
     }
 
     fn class(&self) -> String {
@@ -119,8 +119,8 @@ impl Sender<'_> {
     }
 
     /// Holds, and releases whatever happens.
-    async fn hold(&mut self, chord: &Chord, duration: Duration) -> (HoldMeta, Result<(), Fault>) {
-        let mut meta = HoldMeta::default();
+    async fn hold(&mut self, chord: &Chord, duration: Duration) -> (HeldMeta, Result<(), Fault>) {
+        let mut meta = HeldMeta::default();
         let pressed = match self.hold_down(chord).await {
             Ok(pressed) => pressed,
             Err(fault) => return (meta, Err(fault)),
@@ -235,6 +235,14 @@ impl Sender<'_> {
             () = self.cx.cancelled() => {}
         }
         self.go_on()
+    }
+}
+
+/// What was delivered goes with the fault as well.
+fn ended<T: serde::Serialize>(delivered: T, result: Result<(), Fault>) -> Result<T, Fault> {
+    match result {
+        Ok(()) => Ok(delivered),
+        Err(fault) => Err(fault.delivered(&delivered)),
     }
 }
 

@@ -27,7 +27,7 @@ pub struct TestDisplay {
     manager: Option<Program>,
     server: Program,
     /// Open for as long as the server may write to it.
-    _number: BufReader<ChildStdout>,
+    number: BufReader<ChildStdout>,
     dir: TempDir,
 }
 
@@ -55,27 +55,7 @@ impl TestDisplay {
         fs::File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut cookie)).expect("random");
         let authority = dir.path().join("authority");
         fs::write(&authority, authority_of(&cookie)).expect("an authority file");
-        let screen = format!("{width}x{height}x24");
-        let environment = Environment { display: None, authority: &authority, home: dir.path() };
-        // The server chooses a free number and tells it on this descriptor once it listens.
-        let arguments = [
-            "-displayfd",
-            "1",
-            "-screen",
-            "0",
-            &screen,
-            "-nolisten",
-            "tcp",
-            "-noreset",
-            "-dpi",
-            "96",
-            "-s",
-            "0",
-        ];
-        let arguments: Vec<_> = arguments.into_iter().map(Into::into).collect();
-        let arguments: Vec<std::ffi::OsString> =
-            [arguments, vec!["-auth".into(), authority.clone().into_os_string()]].concat();
-        let (server, out) = Program::piped("Xvfb", &arguments, &environment);
+        let (server, out) = run(None, &format!("{width}x{height}x24"), &authority, dir.path());
         let mut out = BufReader::new(out);
         let mut number = String::new();
         out.read_line(&mut number).expect("the display's number");
@@ -83,7 +63,23 @@ impl TestDisplay {
         assert!(!number.is_empty(), "Xvfb ended before it had a display");
         let name = format!(":{number}");
         let finder = Finder::new(connect(&name, &cookie));
-        Self { name, cookie, finder, manager: None, server, _number: out, dir }
+        Self { name, cookie, finder, manager: None, server, number: out, dir }
+    }
+
+    /// Starts another server in the place of this one, without a window manager; it has to be dead.
+    ///
+    /// # Panics
+    ///
+    /// Where it does not start.
+    pub fn replace(&mut self) {
+        drop(self.manager.take());
+        self.server.end();
+        let authority = self.dir.path().join("authority");
+        let (server, out) = run(Some(&self.name), "1280x800x24", &authority, self.dir.path());
+        self.server = server;
+        self.number = BufReader::new(out);
+        self.number.read_line(&mut String::new()).expect("a server that listens");
+        self.finder = Finder::new(connect(&self.name, &self.cookie));
     }
 
     fn manage(&mut self) {
@@ -272,6 +268,23 @@ impl Drop for TestDisplay {
         // Asked, it removes its socket and its lock file.
         self.server.end();
     }
+}
+
+/// Runs a server on a display, or on one with a free number that it chooses itself; it writes the number to its standard
+/// output once it listens.
+fn run(
+    name: Option<&str>,
+    screen: &str,
+    authority: &std::path::Path,
+    home: &std::path::Path,
+) -> (Program, ChildStdout) {
+    let environment = Environment { display: None, authority, home };
+    let fixed =
+        ["-displayfd", "1", "-screen", "0", screen, "-nolisten", "tcp", "-noreset", "-dpi", "96", "-s", "0"];
+    let mut arguments: Vec<&std::ffi::OsStr> =
+        name.into_iter().chain(fixed).map(std::ffi::OsStr::new).collect();
+    arguments.extend([std::ffi::OsStr::new("-auth"), authority.as_os_str()]);
+    Program::piped("Xvfb", &arguments, &environment)
 }
 
 fn connect(name: &str, cookie: &[u8]) -> RustConnection {
