@@ -177,13 +177,10 @@ impl Desktop {
             {
                 worker.session = None;
             }
-            if let Some(session) = &mut worker.other {
-                let released = session.release(|holder| holder == connection);
-                // A key goes up by what the layout makes of it under the modifiers of the moment, so it may be missed; a
-                // compositor lets go of all that a keyboard held once it is gone.
-                if released.is_err() || (released.is_ok_and(|any| any) && session.held().next().is_none()) {
-                    worker.other = None;
-                }
+            if let Some(session) = &mut worker.other
+                && session.release(|holder| holder == connection).is_err()
+            {
+                worker.other = None;
             }
             let _ = give.send(());
         }));

@@ -9,7 +9,7 @@
 //!
 //! On X11 everything goes through `x11rb`, beside `enigo` and `xcap`: under a server grab an event from any other
 //! connection would wait for ever, `enigo` does not search shift levels and loses characters outside of the layout, and
-//! `xcap` knows neither shared memory nor damage. Where there is no X server, `enigo` sends input.
+//! `xcap` knows neither shared memory nor damage. What is not X11 is in [`other`].
 //!
 //! ```text
 //! Desktop (one thread that owns the connection) -> x11::Session -> guarded(windows, where, events)

@@ -13,17 +13,10 @@ use llm_os_core::Fault;
 pub(super) fn key(keysym: u32) -> Result<Key, Fault> {
     platform(Keysym::new(keysym)).ok_or_else(|| {
         let name = Keysym::new(keysym).name().map_or_else(String::new, |name| format!(" {}", &name[3..]));
-        super::unavailable(&format!("this platform has no key{name}"))
+        super::unavailable(format!("this platform has no key{name}"))
     })
 }
 
-/// On Linux a keysym is a key, whatever the layout.
-#[cfg(target_os = "linux")]
-fn platform(keysym: Keysym) -> Option<Key> {
-    Some(Key::Other(keysym.raw()))
-}
-
-#[cfg(not(target_os = "linux"))]
 fn platform(keysym: Keysym) -> Option<Key> {
     named(keysym).or_else(|| {
         let character = keysym.key_char().filter(|character| !character.is_control());
@@ -32,7 +25,6 @@ fn platform(keysym: Keysym) -> Option<Key> {
 }
 
 /// The keys that every platform has and that type no character.
-#[cfg(not(target_os = "linux"))]
 fn named(keysym: Keysym) -> Option<Key> {
     Some(match keysym {
         Keysym::Return | Keysym::KP_Enter => Key::Return,

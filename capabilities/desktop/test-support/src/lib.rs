@@ -10,9 +10,11 @@
 //! assert_eq!(xterm.read_until("\r"), "hello\r");
 //! ```
 //!
-//! Needs `Xvfb`, `openbox`, `xterm`, `setxkbmap` and `/usr/bin/python3` with GTK 3 and Tk. Whatever was started ends with
+//! Needs `Xvfb`, `openbox`, `xterm`, `setxkbmap` and `/usr/bin/python3` with GTK 3 and Tk; a
+//! [`TestCompositor`] needs `sway`, `foot` and `wev`. Whatever was started ends with
 //! the value that stands for it, and with the thread that started it at the latest, even when that is killed.
 
+mod compositor;
 mod picture;
 mod process;
 mod programs;
@@ -21,6 +23,7 @@ mod shown;
 
 use std::time::{Duration, Instant};
 
+pub use compositor::{TestCompositor, Transcript};
 pub use picture::Picture;
 pub use process::Program;
 pub use programs::{Canvas, PointerEvent, Reader};

@@ -1,0 +1,3 @@
+//! The display as its capabilities use it, against a real compositor.
+
+mod wayland;
