@@ -211,7 +211,7 @@ impl Sender<'_> {
     /// Waits until these programs have read all keys so far.
     async fn wait_for(&self, readers: &[Reader]) -> Result<(), Fault> {
         for &reader in readers {
-            reader.has_read(self.desktop.display(), self.cx).await?;
+            reader.has_read(self.desktop, self.cx).await?;
             let read = move |session: &mut Session| {
                 session.was_read(&reader);
                 Ok(())

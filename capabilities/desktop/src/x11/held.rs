@@ -83,7 +83,11 @@ impl Session {
     /// A lost connection.
     pub fn release_one(&mut self, connection: ConnectionId, what: Held) -> Result<(), Trouble> {
         self.held.retain(|entry| *entry != (connection, what));
-        if self.held().any(|held| held == what) { Ok(()) } else { self.up(what) }
+        if !self.held().any(|held| held == what) {
+            self.up(what)?;
+        }
+        self.conn.flush()?;
+        Ok(())
     }
 
     fn up(&mut self, what: Held) -> Result<(), Trouble> {

@@ -1,7 +1,8 @@
 //! Learning whether a program has read what was sent to it. No request of X tells.
 //!
 //! A program that speaks `_NET_WM_PING` (EWMH) answers that message when it comes to it, behind all keys before it. Of
-//! any other program the kernel tells whether it sleeps: an X client that has events to read does not. One that never
+//! any other program the kernel tells whether it sleeps: an X client that has events to read does not, unless it waits for
+//! an answer of the server. So it must have slept on while the server did all that it was asked, twice. One that never
 //! sleeps is given up after five seconds, since what it would read could be wrong.
 
 use std::fs;
@@ -15,18 +16,18 @@ use x11rb::protocol::xproto::{
 };
 use x11rb::rust_connection::RustConnection;
 
-use super::authority;
+use super::{Session, authority};
 use crate::window::Window;
-use crate::{NOT_RESPONDING, Trouble};
+use crate::{Desktop, NOT_RESPONDING, Trouble};
 
 /// How long a program may take to read.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often is looked.
-const ROUND: Duration = Duration::from_millis(2);
+const ROUND: Duration = Duration::from_millis(1);
 
-/// How often in a row a program must be seen asleep.
-const CALM: u32 = 5;
+/// How often in a row a program must be found asleep, never having woken up.
+const CALM: u32 = 3;
 
 /// How long is waited for a program of which nothing can be known.
 const UNKNOWN: Duration = Duration::from_secs(1);
@@ -58,10 +59,12 @@ impl Reader {
     /// # Errors
     ///
     /// `not_responding` where it did not for five seconds; why the action is to stop; `unavailable`.
-    pub async fn has_read(&self, display: &Display, cx: &Context) -> Result<(), Fault> {
+    pub async fn has_read(&self, desktop: &Desktop, cx: &Context) -> Result<(), Fault> {
         let begin = Instant::now();
-        let mut watch = Watched::new(*self, display)?;
+        let mut watch = Watched::new(*self, desktop.display())?;
         loop {
+            // Every request that the program waits for is answered before this one, in the same or an earlier turn.
+            desktop.work(|session| session.sync().and_then(|()| session.sync())).await?;
             if watch.has_read()? {
                 return Ok(());
             }
@@ -79,14 +82,19 @@ impl Reader {
     }
 }
 
-/// Blocks until these programs sleep, for at most half a second: for the end of a session.
-pub(super) fn give_time(readers: &[Reader]) {
-    let begin = Instant::now();
-    for reader in readers {
-        let mut calm = Calm::default();
-        while begin.elapsed() < UNKNOWN / 2 && !calm.is_reached(reader.pid) {
-            std::thread::sleep(ROUND);
+impl Session {
+    /// Blocks until these programs have read everything, for at most half a second: for the end of a session.
+    pub(super) fn give_time(&self, readers: &[Reader]) -> Result<(), Trouble> {
+        let begin = Instant::now();
+        for reader in readers {
+            let mut calm = Calm::default();
+            while begin.elapsed() < UNKNOWN / 2 && !calm.is_reached(reader.pid) {
+                std::thread::sleep(ROUND);
+                self.sync()?;
+                self.sync()?;
+            }
         }
+        Ok(())
     }
 }
 
@@ -156,19 +164,22 @@ impl Watched {
 /// The time stamp of our pings, which tells them from a window manager's. Programs send back what they got.
 const MARK: u32 = 0x6c6c_6d6f;
 
-/// How long a program was seen asleep.
+/// How long a program was found asleep.
 #[derive(Default)]
 struct Calm {
     times: u32,
+    /// How often it had been awake.
+    awake: u64,
     begin: Option<Instant>,
 }
 
 impl Calm {
+    /// Looks once more; between two looks the server must have done all that it was asked.
     fn is_reached(&mut self, pid: Option<u32>) -> bool {
         let begin = *self.begin.get_or_insert_with(Instant::now);
-        match pid.and_then(sleeps) {
-            Some(true) => self.times += 1,
-            Some(false) => self.times = 0,
+        match pid.and_then(Sleep::of) {
+            Some(Sleep { asleep: true, awake }) if awake == self.awake => self.times += 1,
+            Some(Sleep { awake, .. }) => (self.times, self.awake) = (0, awake),
             // Nothing is known of it: on another machine, of another user, or gone.
             None => return begin.elapsed() >= UNKNOWN,
         }
@@ -176,14 +187,31 @@ impl Calm {
     }
 }
 
-/// Whether every thread of a process sleeps (proc(5), `stat`); `None` where it cannot be looked at.
-fn sleeps(pid: u32) -> Option<bool> {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
-    let mut asleep = true;
-    for thread in threads.flatten() {
-        let Ok(stat) = fs::read_to_string(thread.path().join("stat")) else { continue };
-        let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
-        asleep &= state == Some('S');
+/// How a process is scheduled.
+struct Sleep {
+    /// Whether every thread sleeps.
+    asleep: bool,
+    /// How often any thread gave up the processor.
+    awake: u64,
+}
+
+impl Sleep {
+    /// By proc(5), `status`; `None` where the process cannot be looked at.
+    fn of(pid: u32) -> Option<Self> {
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+        let mut found = Sleep { asleep: true, awake: 0 };
+        for thread in threads.flatten() {
+            let Ok(status) = fs::read_to_string(thread.path().join("status")) else { continue };
+            for line in status.lines() {
+                match line.split_once(":\t") {
+                    Some(("State", state)) => found.asleep &= state.starts_with('S'),
+                    Some(("voluntary_ctxt_switches" | "nonvoluntary_ctxt_switches", count)) => {
+                        found.awake += count.parse::<u64>().ok()?;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Some(found)
     }
-    Some(asleep)
 }

@@ -226,7 +226,7 @@ impl Session {
         if lent.is_empty() {
             return Ok(());
         }
-        super::reading::give_time(&self.spares.readers());
+        self.give_time(&self.spares.readers())?;
         self.rebind(lent)?;
         self.spares = Spares { inherited: true, ..Spares::default() };
         self.conn.delete_property(self.root, self.atoms._LLM_OS_KEYBOARD)?;
