@@ -153,6 +153,18 @@ impl Desktop {
         }));
     }
 
+    /// The same on a display of [`Backend::Other`].
+    pub fn later_other(
+        &self,
+        work: impl FnOnce(&mut other::Session) -> Result<(), Trouble> + Send + 'static,
+    ) {
+        let _ = self.queue(Box::new(move |worker| {
+            if worker.other.is_some() {
+                let _ = worker.work(work);
+            }
+        }));
+    }
+
     /// Waits for the right to send input.
     ///
     /// # Errors
@@ -178,7 +190,7 @@ impl Desktop {
                 worker.session = None;
             }
             if let Some(session) = &mut worker.other
-                && session.release(|holder| holder == connection).is_err()
+                && session.release(|holder, _| holder == connection).is_err()
             {
                 worker.other = None;
             }
@@ -296,7 +308,7 @@ impl Drop for Worker {
             let _ = session.give_back();
         }
         if let Some(session) = &mut self.other {
-            let _ = session.release(|_| true);
+            let _ = session.release(|_, _| true);
         }
     }
 }

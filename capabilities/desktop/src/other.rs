@@ -16,12 +16,14 @@ mod keys;
 mod platform;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use llm_os_core::{Code, ConnectionId, Display, Effect, Fact, Fault, Verb};
 
 use crate::Trouble;
 use crate::geometry::{Layout, Point};
+use crate::keys::Modifier;
 
 #[cfg(target_os = "linux")]
 use compositor::Compositor as Driver;
@@ -71,6 +73,8 @@ pub fn effect(verb: Verb, display: &str) -> Effect {
 /// A connection to such a display, owned by the display's thread.
 pub struct Session {
     driver: Driver,
+    /// Where the pointer was moved last.
+    moved: Option<Point>,
     held: Vec<(ConnectionId, Held)>,
 }
 
@@ -81,7 +85,7 @@ impl Session {
     ///
     /// `unavailable` with what to do.
     pub(crate) fn connect(display: &Display) -> Result<Self, Fault> {
-        Ok(Self { driver: Driver::connect(display)?, held: Vec::new() })
+        Ok(Self { driver: Driver::connect(display)?, moved: None, held: Vec::new() })
     }
 
     /// The monitors as they are now; beside Wayland the main one alone.
@@ -100,6 +104,18 @@ impl Session {
     /// `unavailable` on Wayland, whose compositors keep that to themselves.
     pub fn pointer(&mut self) -> Result<Point, Trouble> {
         self.driver.position()
+    }
+
+    /// Where the pointer is, or where this session moved it last where nobody tells.
+    ///
+    /// # Errors
+    ///
+    /// `unavailable` as long as neither is known.
+    pub fn place(&mut self) -> Result<Point, Trouble> {
+        match (self.pointer(), self.moved) {
+            (Ok(point), _) | (Err(_), Some(point)) => Ok(point),
+            (Err(trouble), None) => Err(trouble),
+        }
     }
 
     /// Why no key can be sent, if so.
@@ -140,7 +156,9 @@ impl Session {
     ///
     /// A lost connection, or a compositor that does not let clients do this.
     pub fn motion(&mut self, to: Point) -> Result<(), Trouble> {
-        self.driver.motion(to)
+        self.driver.motion(to)?;
+        self.moved = Some(to);
+        Ok(())
     }
 
     /// Turns the wheel by clicks; to the right and downwards where positive.
@@ -152,33 +170,91 @@ impl Session {
         self.driver.scroll(clicks, horizontal)
     }
 
-    /// What is held down for anybody.
-    pub fn held(&self) -> impl Iterator<Item = Held> {
-        self.held.iter().map(|(_, what)| *what)
+    /// Presses and releases keys together, again and again. What is held down already stays down.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::press`]; nothing stays down.
+    pub fn strike(&mut self, keys: &[Held], times: usize) -> Result<(), Trouble> {
+        let keys: Vec<Held> = keys.iter().copied().filter(|key| !self.is_down(*key)).collect();
+        for _ in 0..times {
+            for (index, key) in keys.iter().enumerate() {
+                if let Err(trouble) = self.press(*key, true) {
+                    self.lift(&keys[..index])?;
+                    return Err(trouble);
+                }
+            }
+            self.lift(&keys)?;
+        }
+        Ok(())
     }
 
-    /// Remembers that a connection holds this down, so that it is let go of when the connection or the host ends.
-    pub fn hold(&mut self, connection: ConnectionId, what: Held) {
+    /// Presses what is not down yet, and remembers that this connection holds it, so that it goes up when the connection
+    /// or the host ends. Tells whether it did not hold it before.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::press`].
+    pub fn hold(&mut self, connection: ConnectionId, what: Held) -> Result<bool, Trouble> {
+        if self.holds(connection, what) {
+            return Ok(false);
+        }
+        if !self.is_down(what) {
+            self.press(what, true)?;
+        }
         self.held.push((connection, what));
+        Ok(true)
     }
 
-    /// Forgets that it is held, once it was released.
-    pub fn forget(&mut self, what: Held) {
-        self.held.retain(|(_, held)| *held != what);
+    /// Ends what this connection holds; it goes up unless another one holds it as well.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::press`].
+    pub fn let_go(&mut self, connection: ConnectionId, what: Held) -> Result<(), Trouble> {
+        self.release(|holder, held| holder == connection && held == what)
     }
 
-    /// Lets go of what these connections hold, the last pressed first.
-    pub(crate) fn release(&mut self, of: impl Fn(ConnectionId) -> bool) -> Result<(), Trouble> {
-        let leaving: Vec<Held> =
-            self.held.iter().filter(|(holder, _)| of(*holder)).map(|(_, what)| *what).collect();
-        self.held.retain(|(holder, _)| !of(*holder));
-        for what in leaving.into_iter().rev() {
-            if !self.held().any(|held| held == what) {
+    /// Whether this connection holds it.
+    pub fn holds(&self, connection: ConnectionId, what: Held) -> bool {
+        self.held.contains(&(connection, what))
+    }
+
+    /// Whether anybody holds it.
+    pub fn is_down(&self, what: Held) -> bool {
+        self.held.iter().any(|(_, held)| *held == what)
+    }
+
+    /// The modifiers that are held down by plans; those of a person's keyboard are not known.
+    pub fn modifiers(&self) -> BTreeSet<Modifier> {
+        let modifier = |(_, what): &(ConnectionId, Held)| match what {
+            Held::Key(keysym) => Modifier::of(*keysym),
+            Held::Button(_) => None,
+        };
+        self.held.iter().filter_map(modifier).collect()
+    }
+
+    fn lift(&mut self, keys: &[Held]) -> Result<(), Trouble> {
+        keys.iter().rev().try_for_each(|key| self.press(*key, false))
+    }
+
+    /// Lets go of what is held so, the last pressed first.
+    pub(crate) fn release(&mut self, so: impl Fn(ConnectionId, Held) -> bool) -> Result<(), Trouble> {
+        let (leaving, staying) = self.held.drain(..).partition(|(holder, what)| so(*holder, *what));
+        self.held = staying;
+        let leaving: Vec<(ConnectionId, Held)> = leaving;
+        for (_, what) in leaving.into_iter().rev() {
+            if !self.is_down(what) {
                 self.press(what, false)?;
             }
         }
         Ok(())
     }
+}
+
+/// The key that a modifier is on the left side of a keyboard.
+pub fn modifier(modifier: Modifier) -> Held {
+    Held::Key(modifier.key().symbol())
 }
 
 fn unavailable(why: impl Into<Cow<'static, str>>) -> Fault {

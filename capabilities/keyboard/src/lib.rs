@@ -8,10 +8,11 @@
 //! - What is held down for a connection is released when it ends, and never repeats into another window.
 //!
 //! From the outside in: [`Action`] and [`Output`] are the surface, `work` is a checked action and its facts, `target` the
-//! window that it was judged for, `send` delivers.
+//! window that it was judged for, `send` delivers; `other` does so where no server tells which window it is.
 #![forbid(unsafe_code)]
 
 mod action;
+mod other;
 mod output;
 mod send;
 mod spec;
@@ -22,10 +23,10 @@ use std::sync::Arc;
 
 use llm_os_core::capability::NoConfig;
 use llm_os_core::{
-    ActionSpec, Capability, Code, ConnectionId, Context, Effectful, Effects, Fault, Granted, Registration,
+    ActionSpec, Capability, ConnectionId, Context, Effectful, Effects, Fault, Granted, Registration,
     Setup,
 };
-use llm_os_desktop::Desktop;
+use llm_os_desktop::{Backend, Desktop};
 
 pub use action::{Action, Control};
 pub use output::{Chorded, Held, HeldMeta, Output, Struck, Typed};
@@ -84,10 +85,17 @@ impl Capability for Keyboard {
             Target::Window { focus, down } => {
                 Sender { desktop, cx, work: &work, focus: *focus, down }.run().await
             }
-            Target::Display { .. } => {
-                let message = "keys can be sent on an X server only";
-                Err(Fault::new(Code::UNAVAILABLE, message))
-            }
+            Target::Display { id: _, down } => other::Sender { desktop, cx, work: &work, down }.run().await,
+        }
+    }
+
+    fn lacks(&self, _: &str) -> Option<String> {
+        match self.desktop.backend() {
+            Backend::X11 => None,
+            Backend::Other => match self.desktop.look_other(|session| Ok(session.lacks_keyboard())) {
+                Ok(why) => why,
+                Err(fault) => Some(fault.message.into_owned()),
+            },
         }
     }
 

@@ -14,8 +14,8 @@ use crate::work::Work;
 pub(crate) enum Target {
     /// The window with the focus, and the modifiers that were down already.
     Window { focus: Box<Focus>, down: BTreeSet<Modifier> },
-    /// Whatever has the focus on a display that does not tell.
-    Display { id: String },
+    /// Whatever has the focus on a display that does not tell, and the modifiers that plans hold down.
+    Display { id: String, down: BTreeSet<Modifier> },
 }
 
 impl Target {
@@ -30,14 +30,17 @@ impl Target {
                 };
                 Ok(Target::Window { focus: Box::new(focus), down })
             }),
-            Backend::Other => Ok(Target::Display { id: desktop.display().id.clone() }),
+            Backend::Other => {
+                let id = desktop.display().id.clone();
+                desktop.look_other(move |session| Ok(Target::Display { id, down: session.modifiers() }))
+            }
         }
     }
 
     pub(crate) fn effect(&self, work: &Work) -> Effect {
         match self {
             Target::Window { focus, down } => work.facts(focus.window.effect(Verb::Inject), down),
-            Target::Display { id } => work.facts(other::effect(Verb::Inject, id), &BTreeSet::new()),
+            Target::Display { id, down } => work.facts(other::effect(Verb::Inject, id), down),
         }
     }
 }

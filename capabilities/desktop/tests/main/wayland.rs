@@ -128,8 +128,7 @@ fn what_a_connection_holds_down_goes_up_with_it() {
                 (gone, Held::Button(Button::Left)),
                 (stays, Held::Key(u32::from('b'))),
             ] {
-                session.press(what, true)?;
-                session.hold(holder, what);
+                session.hold(holder, what)?;
             }
             Ok(())
         })

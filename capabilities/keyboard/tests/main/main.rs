@@ -6,3 +6,4 @@ mod focus;
 mod held;
 mod support;
 mod text;
+mod wayland;
