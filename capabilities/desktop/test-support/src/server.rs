@@ -88,6 +88,8 @@ impl TestDisplay {
         let config = config.to_str().expect("a path in UTF-8");
         let manager = self.spawn("openbox", &["--sm-disable", "--config-file", config]);
         until("a window manager", || self.finder.is_managed().then_some(()));
+        // It tells of itself before it takes windows, and forgets those that are mapped in between.
+        until("a window manager that takes windows", || self.finder.takes_windows().then_some(()));
         self.manager = Some(manager);
     }
 

@@ -1,13 +1,16 @@
 //! Windows that are shown.
 
+use std::time::{Duration, Instant};
+
 use x11rb::connection::Connection as _;
-use x11rb::protocol::xproto::{AtomEnum, ConnectionExt as _, MapState};
+use x11rb::protocol::xproto::{AtomEnum, ConnectionExt as _, CreateWindowAux, MapState, WindowClass};
 use x11rb::rust_connection::RustConnection;
 
 x11rb::atom_manager! {
     pub(crate) Atoms:
     AtomsCookie {
         _NET_ACTIVE_WINDOW,
+        _NET_CLIENT_LIST,
         _NET_SUPPORTING_WM_CHECK,
         WM_STATE,
     }
@@ -66,6 +69,30 @@ impl Finder {
 
     pub(crate) fn is_managed(&self) -> bool {
         self.has(self.root, self.atoms._NET_SUPPORTING_WM_CHECK)
+    }
+
+    /// Maps a window, waits for the manager to take it, and returns once it has let go of it again.
+    pub(crate) fn takes_windows(&self) -> bool {
+        let conn = &self.conn;
+        let id = conn.generate_id().expect("an id");
+        let (kind, aux) = (WindowClass::INPUT_OUTPUT, CreateWindowAux::new());
+        conn.create_window(0, id, self.root, 0, 0, 1, 1, 0, kind, 0, &aux).expect("a server");
+        conn.map_window(id).expect("a server");
+        let soon = Instant::now() + Duration::from_millis(50);
+        let mut taken = false;
+        while !taken && Instant::now() < soon {
+            taken = self.shown(id).is_some();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        conn.destroy_window(id).expect("a server");
+        if taken {
+            crate::until("a window manager without windows", || {
+                let listed =
+                    conn.get_property(false, self.root, self.atoms._NET_CLIENT_LIST, AtomEnum::ANY, 0, 1);
+                (listed.ok()?.reply().ok()?.value_len == 0).then_some(())
+            });
+        }
+        taken
     }
 
     /// Down to four levels below the root, the highest first.

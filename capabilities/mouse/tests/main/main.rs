@@ -6,3 +6,4 @@ mod held;
 mod refused;
 mod scrolling;
 mod support;
+mod witness;

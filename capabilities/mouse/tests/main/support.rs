@@ -2,7 +2,7 @@
 
 use llm_os_core::policy::{Decision, Query};
 use llm_os_core::{Fact, Setup, Verb};
-use llm_os_desktop_test_support::{Canvas, PointerEvent, TestDisplay};
+use llm_os_desktop_test_support::{PointerEvent, TestDisplay};
 use llm_os_mouse::Mouse;
 use llm_os_test_support::World;
 use serde_json::{Value, json};
@@ -46,19 +46,8 @@ pub(crate) fn strokes(events: &[PointerEvent]) -> Vec<(&str, i32, i32, u8)> {
     events.iter().filter(of).map(|event| (event.kind.as_str(), event.x, event.y, event.button)).collect()
 }
 
-/// Sends a click that arrives after all that was sent before, and gives the events up to it.
-pub(crate) fn all_events(display: &TestDisplay, canvas: &Canvas) -> Vec<PointerEvent> {
-    use x11rb::protocol::xtest::ConnectionExt as _;
-    use x11rb::wrapper::ConnectionExt as _;
-    let (conn, area) = (display.connect(), canvas.window.rect);
-    let (x, y) = (area.x as i16 + 1, area.y as i16 + 1);
-    let before = canvas.events().iter().filter(|event| event.button == 2).count();
-    for (kind, detail) in [(6, 0), (4, 2), (5, 2)] {
-        conn.xtest_fake_input(kind, detail, 0, display.root(), x, y, 0).unwrap();
-    }
-    conn.sync().unwrap();
-    llm_os_desktop_test_support::until("the last click", || {
-        let events = canvas.events();
-        (events.iter().filter(|event| event.button == 2).count() == before + 2).then_some(events)
-    })
+/// The buttons and modifiers that are down, as X's key and button mask, seen by another client.
+pub(crate) fn buttons_down(display: &TestDisplay) -> u16 {
+    use x11rb::protocol::xproto::ConnectionExt as _;
+    display.connect().query_pointer(display.root()).expect("a server").reply().expect("a server").mask.into()
 }
