@@ -1,0 +1,1 @@
+//! What comes with a picture: its record, its file, its differences to a later one.

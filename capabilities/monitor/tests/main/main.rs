@@ -1,0 +1,8 @@
+//! The `monitor` capability through the real pipeline, on real displays.
+
+mod capture;
+mod masks;
+mod pictures;
+mod refused;
+mod support;
+mod time;
