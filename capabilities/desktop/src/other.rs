@@ -8,6 +8,7 @@
 
 #[cfg(target_os = "linux")]
 mod compositor;
+mod holding;
 #[cfg(target_os = "linux")]
 mod keymap;
 #[cfg(not(target_os = "linux"))]
@@ -29,6 +30,7 @@ use crate::keys::Modifier;
 use compositor::Compositor as Driver;
 #[cfg(target_os = "linux")]
 pub use compositor::connection;
+pub use holding::{Grip, Holding};
 #[cfg(not(target_os = "linux"))]
 use platform::Platform as Driver;
 

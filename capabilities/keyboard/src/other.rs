@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use llm_os_core::{Code, Context, Fault};
 use llm_os_desktop::keys::{Chord, Modifier};
-use llm_os_desktop::other::{BATCH, Held, PAUSE, Session};
+use llm_os_desktop::other::{BATCH, Held, Holding, PAUSE, Session};
 use llm_os_desktop::{Desktop, MODIFIERS_HELD, Trouble};
 use tokio::time::{Instant, sleep_until};
 
@@ -93,20 +93,21 @@ impl Sender<'_> {
 
     /// Holds, and releases whatever happens. Programs repeat a held key themselves on such a display.
     async fn hold(&self, chord: &Chord, duration: Duration) -> (HeldMeta, Result<(), Fault>) {
-        let mut release = Release { desktop: self.desktop, cx: self.cx, keys: keys(chord) };
-        match self.down(keys(chord)).await {
-            Ok(pressed) => release.keys = pressed,
-            Err(fault) => return (HeldMeta::default(), Err(fault)),
+        let holding = Holding::new(self.desktop, self.cx.connection());
+        let (grip, keys) = (holding.grip(), keys(chord));
+        let pressed =
+            self.checked(move |session| keys.iter().try_for_each(|key| grip.press(session, *key))).await;
+        if let Err(fault) = pressed {
+            return (HeldMeta::default(), Err(fault));
         }
         let begin = Instant::now();
         let result = self.pause(duration).await;
-        let released = release.now().await;
+        let released = holding.let_go().await;
         let held_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
         (HeldMeta { repeats: 0, held_ms }, result.and(released))
     }
 
-    /// Presses for this connection, and tells what it did not hold before.
-    async fn down(&self, keys: Vec<Held>) -> Result<Vec<Held>, Fault> {
+    async fn down(&self, keys: Vec<Held>) -> Result<(), Fault> {
         let connection = self.cx.connection();
         self.checked(move |session| {
             let mut pressed = Vec::new();
@@ -120,7 +121,7 @@ impl Sender<'_> {
                     }
                 }
             }
-            Ok(pressed)
+            Ok(())
         })
         .await
     }
@@ -188,31 +189,4 @@ fn keys(chord: &Chord) -> Vec<Held> {
 /// What was delivered goes with the fault as well.
 fn ended<T: serde::Serialize>(delivered: T, result: Result<(), Fault>) -> Result<T, Fault> {
     result.map_err(|fault| fault.delivered(&delivered)).map(|()| delivered)
-}
-
-/// Releases what is held, even where the action is dropped.
-struct Release<'a> {
-    desktop: &'a Desktop,
-    cx: &'a Context,
-    keys: Vec<Held>,
-}
-
-impl Release<'_> {
-    async fn now(mut self) -> Result<(), Fault> {
-        let (keys, connection) = (std::mem::take(&mut self.keys), self.cx.connection());
-        self.desktop
-            .work_other(move |session| keys.iter().rev().try_for_each(|key| session.let_go(connection, *key)))
-            .await
-    }
-}
-
-impl Drop for Release<'_> {
-    fn drop(&mut self) {
-        let (keys, connection) = (std::mem::take(&mut self.keys), self.cx.connection());
-        if !keys.is_empty() {
-            self.desktop.later_other(move |session| {
-                keys.iter().rev().try_for_each(|key| session.let_go(connection, *key))
-            });
-        }
-    }
 }

@@ -15,6 +15,7 @@
 mod action;
 mod course;
 mod gesture;
+mod other;
 mod output;
 mod send;
 mod spec;
@@ -28,7 +29,7 @@ use llm_os_core::{
 };
 use llm_os_desktop::geometry::Space;
 use llm_os_desktop::keys::Modifier;
-use llm_os_desktop::{Desktop, window};
+use llm_os_desktop::{Backend, Desktop, window};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -75,6 +76,8 @@ pub struct Resolved(Work);
 
 enum Work {
     Gesture(Box<Gesture>),
+    /// On a display that tells of no window.
+    Blind(Box<other::Gesture>),
     Position { display: String },
 }
 
@@ -82,6 +85,7 @@ impl Effectful for Resolved {
     fn effects(&self) -> Effects {
         match &self.0 {
             Work::Gesture(gesture) => gesture.effects(),
+            Work::Blind(gesture) => Effects::one(gesture.effect()),
             Work::Position { display } => Effects::one(window::display_effect(Verb::Observe, display)),
         }
     }
@@ -107,12 +111,15 @@ impl Capability for Mouse {
     }
 
     fn resolve(&self, action: Action) -> Result<Resolved, Fault> {
-        let work = match self.asked(&action)? {
-            Some(asked) => {
+        let work = match (self.asked(&action)?, self.desktop.backend()) {
+            (Some(asked), Backend::X11) => {
                 let gesture = self.desktop.look(move |session| Gesture::resolve(session, asked))?;
                 Work::Gesture(Box::new(gesture))
             }
-            None => Work::Position { display: self.desktop.display().id.clone() },
+            (Some(asked), Backend::Other) => {
+                Work::Blind(Box::new(other::Gesture::resolve(&self.desktop, asked)?))
+            }
+            (None, _) => Work::Position { display: self.desktop.display().id.clone() },
         };
         Ok(Resolved(work))
     }
@@ -120,8 +127,22 @@ impl Capability for Mouse {
     async fn execute(&self, granted: Granted<Resolved>, cx: &Context) -> Result<Output, Fault> {
         match granted.into_inner().0 {
             Work::Gesture(gesture) => send::Sending::new(&self.desktop, cx, *gesture).send().await,
+            Work::Blind(gesture) => {
+                other::Sending { desktop: &self.desktop, cx, gesture: *gesture }.send().await
+            }
             Work::Position { .. } => self.position().await.map(Output::Position),
         }
+    }
+
+    fn lacks(&self, verb: &str) -> Option<String> {
+        let looked = match (self.desktop.backend(), verb) {
+            (Backend::X11, _) => return None,
+            (Backend::Other, "position") => {
+                self.desktop.look_other(llm_os_desktop::other::Session::pointer).map(|_| None)
+            }
+            (Backend::Other, _) => self.desktop.look_other(|session| Ok(session.lacks_pointer())),
+        };
+        looked.unwrap_or_else(|fault| Some(fault.message.into_owned()))
     }
 
     fn disconnected(&self, connection: ConnectionId) {
@@ -206,6 +227,9 @@ impl Mouse {
     }
 
     async fn position(&self) -> Result<Position, Fault> {
+        if self.desktop.backend() == Backend::Other {
+            return self.desktop.work_other(other::position).await;
+        }
         self.desktop
             .work(|session| {
                 let layout = session.layout()?;

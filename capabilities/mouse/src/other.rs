@@ -10,7 +10,7 @@ use std::time::Duration;
 use llm_os_core::{Code, ConnectionId, Context, Effect, Fact, Fault, Verb};
 use llm_os_desktop::geometry::Point;
 use llm_os_desktop::keys::Modifier;
-use llm_os_desktop::other::{self, Held, Session};
+use llm_os_desktop::other::{self, Grip, Held, Holding, Session};
 use llm_os_desktop::{Desktop, MODIFIERS_HELD, Trouble};
 use tokio::time::{Instant, sleep_until};
 
@@ -175,11 +175,10 @@ impl Sending<'_> {
     }
 
     async fn drag(&self, button: Button, duration_ms: u32) -> Result<Dragged, Fault> {
-        let down: Vec<Held> = self.gesture.keys().into_iter().chain([held(button)]).collect();
-        let pressed = Pressed { desktop: self.desktop, connection: self.cx.connection(), down };
+        let holding = Holding::new(self.desktop, self.cx.connection());
         let mut reached = 0;
-        let way = self.way_with_button_down(button, duration_ms, &pressed, &mut reached).await;
-        let ended = pressed.let_go().await;
+        let way = self.way_with_button_down(button, duration_ms, holding.grip(), &mut reached).await;
+        let ended = holding.let_go().await;
         let Point { x, y } = self.gesture.way[reached.max(1) - 1];
         let of = self.gesture.way.len();
         let dragged = Dragged { x, y, button, points: reached, of, released: ended.is_ok() };
@@ -193,14 +192,14 @@ impl Sending<'_> {
         &self,
         button: Button,
         duration_ms: u32,
-        pressed: &Pressed<'_>,
+        grip: Grip,
         reached: &mut usize,
     ) -> Result<(), Fault> {
-        let (down, connection) = (pressed.down.clone(), pressed.connection);
         self.checked(move |session, gesture| {
             is_free(session, button)?;
             session.motion(gesture.way[0])?;
-            down.iter().try_for_each(|what| session.hold(connection, *what).map(drop))
+            let down = gesture.keys().into_iter().chain([held(button)]);
+            down.into_iter().try_for_each(|what| grip.press(session, what))
         })
         .await?;
         *reached = 1;
@@ -299,33 +298,6 @@ fn with_keys(
     let acted = act(session);
     let lifted = keys.iter().rev().try_for_each(|key| session.press(*key, false));
     acted.and(lifted)
-}
-
-/// What a drag holds down. Let go of on drop too, so that a cancelled one leaves nothing behind.
-struct Pressed<'a> {
-    desktop: &'a Desktop,
-    connection: ConnectionId,
-    down: Vec<Held>,
-}
-
-impl Pressed<'_> {
-    async fn let_go(mut self) -> Result<(), Fault> {
-        let (down, connection) = (std::mem::take(&mut self.down), self.connection);
-        self.desktop.work_other(move |session| release(session, connection, &down)).await
-    }
-}
-
-impl Drop for Pressed<'_> {
-    fn drop(&mut self) {
-        let (down, connection) = (std::mem::take(&mut self.down), self.connection);
-        if !down.is_empty() {
-            self.desktop.later_other(move |session| release(session, connection, &down));
-        }
-    }
-}
-
-fn release(session: &mut Session, connection: ConnectionId, down: &[Held]) -> Result<(), Trouble> {
-    down.iter().rev().try_for_each(|what| session.let_go(connection, *what))
 }
 
 #[cfg(test)]

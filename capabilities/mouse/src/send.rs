@@ -19,10 +19,10 @@ use crate::output::{self, Clicked, Dragged, Moved, Output, Scrolled};
 const POINTER_MOVED: Code = Code::own("pointer_moved");
 
 /// The button is down already.
-const ALREADY_HELD: Code = Code::own("already_held");
+pub(crate) const ALREADY_HELD: Code = Code::own("already_held");
 
 /// The button is not down, or another connection holds it.
-const NOT_HELD: Code = Code::own("not_held");
+pub(crate) const NOT_HELD: Code = Code::own("not_held");
 
 /// How often a window may change its title between the policy's answer and the sending.
 const TITLES: usize = 4;
