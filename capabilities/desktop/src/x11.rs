@@ -10,6 +10,7 @@ mod damage;
 mod grabs;
 mod guard;
 mod held;
+mod holder;
 mod keymap;
 mod modifiers;
 mod pointing;
@@ -25,7 +26,7 @@ use x11rb::connection::Connection as _;
 use x11rb::errors::{ConnectionError, ReplyError, ReplyOrIdError};
 use x11rb::protocol::randr::ConnectionExt as _;
 use x11rb::protocol::xkb::ConnectionExt as _;
-use x11rb::protocol::xproto::{ConnectionExt as _, CreateWindowAux, WindowClass};
+use x11rb::protocol::xproto::{ConnectionExt as _, CreateWindowAux, EventMask, WindowClass};
 use x11rb::protocol::{res, xtest};
 use x11rb::rust_connection::RustConnection;
 
@@ -97,6 +98,8 @@ pub struct Session {
     unmapped: u32,
     held: Vec<(llm_os_core::ConnectionId, Held)>,
     captor: Option<u32>,
+    listener: Option<holder::Listener>,
+    address: Display,
     camera: capture::Camera,
     spares: spares::Spares,
 }
@@ -128,7 +131,7 @@ impl Session {
         };
         let (conn, screen) = authority::connect(display).map_err(unavailable)?;
         let root = conn.setup().roots[screen].root;
-        let mut session = Self::prepare(conn, root, display.id.clone()).map_err(|trouble| match trouble {
+        let mut session = Self::prepare(conn, root, display).map_err(|trouble| match trouble {
             Trouble::Lost(why) => unavailable(why),
             Trouble::Fault(fault) => fault,
         })?;
@@ -138,7 +141,7 @@ impl Session {
         Ok(session)
     }
 
-    fn prepare(conn: RustConnection, root: u32, display: String) -> Result<Self, Trouble> {
+    fn prepare(conn: RustConnection, root: u32, display: &Display) -> Result<Self, Trouble> {
         let lacking = |name: &str| {
             let message =
                 format!("the X server lacks the extension {name}, without which nothing here is safe");
@@ -150,7 +153,7 @@ impl Session {
         let randr = conn.randr_query_version(1, 5).map_err(|_| lacking("RANDR"))?;
         let xkb = conn.xkb_use_extension(1, 0).map_err(|_| lacking("XKEYBOARD"))?;
         let unmapped = conn.generate_id()?;
-        let aux = CreateWindowAux::new().override_redirect(1);
+        let aux = CreateWindowAux::new().override_redirect(1).event_mask(EventMask::PROPERTY_CHANGE);
         conn.create_window(0, unmapped, root, -1, -1, 1, 1, 0, WindowClass::INPUT_ONLY, 0, &aux)?;
         // A client that holds the server grabbed could otherwise keep everything here waiting; XTEST lets it through.
         xtest.reply().map_err(|_| lacking("XTEST"))?;
@@ -162,10 +165,12 @@ impl Session {
             conn,
             root,
             atoms,
-            display,
+            display: display.id.clone(),
             unmapped,
             held: Vec::new(),
             captor: None,
+            listener: None,
+            address: display.clone(),
             camera: capture::Camera::default(),
             spares: spares::Spares::default(),
         })

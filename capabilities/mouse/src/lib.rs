@@ -78,7 +78,9 @@ enum Work {
     Gesture(Box<Gesture>),
     /// On a display that tells of no window.
     Blind(Box<other::Gesture>),
-    Position { display: String },
+    Position {
+        display: String,
+    },
 }
 
 impl Effectful for Resolved {

@@ -8,7 +8,7 @@ use llm_os_core::{Code, ConnectionId, Context, Fault};
 use llm_os_desktop::geometry::Point;
 use llm_os_desktop::window::Window;
 use llm_os_desktop::x11::{Aim, Guarded, Held, Session};
-use llm_os_desktop::{Desktop, NOT_RESPONDING, Trouble, WINDOW_CHANGED};
+use llm_os_desktop::{Desktop, INPUT_GRABBED, NOT_RESPONDING, Trouble, WINDOW_CHANGED};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::action::Button;
@@ -278,6 +278,9 @@ impl<'a> Sending<'a> {
         let mut found = self.motions(part).await?.pointer;
         let deadline = Instant::now() + PATIENCE;
         while found != end {
+            if let Some(fault) = self.cx.stopped() {
+                return Err(fault);
+            }
             if Instant::now() > deadline {
                 return Err(moved(end, found));
             }
@@ -329,10 +332,21 @@ impl<'a> Sending<'a> {
             let windows: Vec<_> = which.iter().map(|index| self.windows[*index].clone()).collect();
             let (points, gesture, send) = (points.clone(), self.gesture.clone(), send.clone());
             let guarded = self.desktop.work(move |session| {
-                session.guarded(&windows, Aim::Points(&points), |session| {
-                    gesture.is_still(session)?;
-                    send(session, &gesture)
-                })
+                let sending = |session: &mut Session| {
+                    session.guarded(&windows, Aim::Points(&points), |session| {
+                        gesture.is_still(session)?;
+                        send(session, &gesture)
+                    })
+                };
+                match sending(session) {
+                    // Perhaps a menu of the very program. Modifiers would go to whoever holds the keyboard.
+                    Err(Trouble::Fault(fault))
+                        if fault.code == INPUT_GRABBED && gesture.asked.chord.is_empty() =>
+                    {
+                        session.watching(sending)
+                    }
+                    sent => sent,
+                }
             });
             match guarded.await? {
                 Guarded::Sent(sent) => return Ok(sent),

@@ -85,7 +85,10 @@ impl Session {
         let (of_pointer, of_keyboard) =
             (pointer == GrabStatus::ALREADY_GRABBED, keyboard == GrabStatus::ALREADY_GRABBED);
         let taken = match (self.drags(), aim) {
-            (false, _) => of_pointer || of_keyboard,
+            (false, Aim::Focus(_)) => of_pointer || of_keyboard,
+            // A menu that is open holds both for its program.
+            (false, Aim::Points(_)) if of_pointer => !self.is_held_by_program_of(windows)?,
+            (false, Aim::Points(_)) => of_keyboard,
             (true, Aim::Focus(_)) => of_keyboard,
             (true, Aim::Points(_)) => false,
         };

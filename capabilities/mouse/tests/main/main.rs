@@ -3,7 +3,9 @@
 mod clicking;
 mod dragging;
 mod held;
+mod menus;
 mod refused;
 mod scrolling;
 mod support;
+mod wayland;
 mod witness;
