@@ -9,11 +9,12 @@
 //!
 //! From the outside in: [`Action`] and [`Output`] are the surface, `take` takes pictures, `encode` and `scale` make files
 //! of them without a second copy in memory, `prints` remembers how they looked, `wait` waits for damage, `save` writes
-//! files, `screen` is the display by whatever drives it.
+//! files, `screen` is the display by whatever drives it, `other` what drives it where there is no X server.
 #![forbid(unsafe_code)]
 
 mod action;
 mod encode;
+mod other;
 mod output;
 mod prints;
 mod save;
@@ -162,9 +163,7 @@ impl Capability for Monitor {
             }
         };
         let effects = match &work {
-            Work::Capture(take) | Work::Zoom(take) => {
-                take.effects(&self.screen, self.directory.as_ref())?
-            }
+            Work::Capture(take) | Work::Zoom(take) => take.effects(&self.screen, self.directory.as_ref())?,
             Work::List | Work::Windows | Work::Wait(_) | Work::Diff { .. } => {
                 Effects::one(self.screen.observe())
             }

@@ -45,8 +45,7 @@ impl Grid {
             let last = (i64::from(from) + i64::from(extent) - 1).div_euclid(tile);
             (i32::try_from(first).unwrap_or(0), usize::try_from(last - first + 1).unwrap_or(0))
         };
-        let ((left, columns), (top, rows)) =
-            (span(region.x, region.width), span(region.y, region.height));
+        let ((left, columns), (top, rows)) = (span(region.x, region.width), span(region.y, region.height));
         Self { left, top, columns, rows }
     }
 }
@@ -63,7 +62,9 @@ impl Prints {
         for (y, row) in pixels.chunks_exact(row_bytes).enumerate() {
             let tiles = &mut tiles[(offset + y) / TILE as usize * grid.columns..][..grid.columns];
             let (first, rest) = row.split_at((TILE as usize * 4 - lead).min(row_bytes));
-            for (tile, part) in tiles.iter_mut().zip(std::iter::once(first).chain(rest.chunks(TILE as usize * 4))) {
+            for (tile, part) in
+                tiles.iter_mut().zip(std::iter::once(first).chain(rest.chunks(TILE as usize * 4)))
+            {
                 let (words, last) = part.as_chunks::<8>();
                 let mut print = *tile;
                 for word in words {
@@ -91,7 +92,8 @@ impl Prints {
     /// Where a later picture of a part of the same region, as [`Prints::around`] gives it, looks different.
     pub(crate) fn differ(&self, later: &Prints) -> Vec<Rect> {
         let (old, new) = (Grid::of(&self.region), Grid::of(&later.region));
-        let (across, down) = ((new.left - old.left).unsigned_abs() as usize, (new.top - old.top).unsigned_abs() as usize);
+        let (across, down) =
+            ((new.left - old.left).unsigned_abs() as usize, (new.top - old.top).unsigned_abs() as usize);
         let changed: Vec<bool> = (0..new.rows)
             .flat_map(|row| (0..new.columns).map(move |column| (row, column)))
             .map(|(row, column)| {
@@ -121,8 +123,9 @@ fn merged(changed: &[bool], grid: &Grid, edge: usize, region: &Rect) -> Vec<Rect
     let mut done: Vec<Rect> = Vec::new();
     let mut open: Vec<Rect> = Vec::new();
     let is_changed = |row: usize, column: usize| {
-        (row..(row + edge).min(grid.rows))
-            .any(|row| changed[row * grid.columns..][column..(column + edge).min(grid.columns)].contains(&true))
+        (row..(row + edge).min(grid.rows)).any(|row| {
+            changed[row * grid.columns..][column..(column + edge).min(grid.columns)].contains(&true)
+        })
     };
     let place = |tile: i32, count: usize| (tile + i32::try_from(count).unwrap_or(0)) * TILE.cast_signed();
     let size = u32::try_from(edge).unwrap_or(1) * TILE;
@@ -198,7 +201,9 @@ mod tests {
         let region = rect(10, 5, 60, 50);
         let before = Prints::of(region, &flat(&region));
         let mut pixels = flat(&region);
-        for point in [Point { x: 69, y: 5 }, Point { x: 60, y: 20 }, Point { x: 69, y: 20 }, Point { x: 10, y: 54 }] {
+        for point in
+            [Point { x: 69, y: 5 }, Point { x: 60, y: 20 }, Point { x: 69, y: 20 }, Point { x: 10, y: 54 }]
+        {
             paint(&mut pixels, &region, point);
         }
         let changed = before.differ(&Prints::of(region, &pixels));

@@ -9,6 +9,8 @@ use llm_os_desktop::window::{self, Window};
 use llm_os_desktop::x11::{Session, Watch};
 use llm_os_desktop::{Backend, Desktop, Trouble};
 
+use crate::other;
+
 /// The display of the host.
 pub(crate) struct Screen(Arc<Desktop>);
 
@@ -25,36 +27,43 @@ impl Screen {
 
     /// The effect of looking at it.
     pub(crate) fn observe(&self) -> Effect {
-        window::display_effect(Verb::Observe, &self.0.display().id)
+        match self.0.backend() {
+            Backend::X11 => window::display_effect(Verb::Observe, &self.0.display().id),
+            Backend::Other => other::observe(&self.0),
+        }
     }
 
     /// Why an action cannot be used on this display, if so.
-    pub(crate) fn lacks(&self, _verb: &str) -> Option<String> {
+    pub(crate) fn lacks(&self, verb: &str) -> Option<String> {
         match self.0.backend() {
             Backend::X11 => None,
-            Backend::Other => Some(OTHER.to_owned()),
+            Backend::Other => other::lacks(&self.0, verb),
         }
     }
 
     /// The monitors as they are now, without yielding.
     pub(crate) fn look_at_layout(&self) -> Result<Layout, Fault> {
-        self.only_x11()?;
-        self.0.look(Session::layout)
+        match self.0.backend() {
+            Backend::X11 => self.0.look(Session::layout),
+            Backend::Other => other::look_at_layout(&self.0),
+        }
     }
 
     /// The monitors and the windows as they are now, without yielding.
     pub(crate) fn look_at_windows(&self) -> Result<(Layout, Vec<Window>), Fault> {
-        self.only_x11()?;
+        self.only_x11(other::NO_WINDOWS)?;
         self.0.look(|session| Ok((session.layout()?, session.windows()?)))
     }
 
     pub(crate) async fn layout(&self) -> Result<Layout, Fault> {
-        self.only_x11()?;
-        self.0.work(Session::layout).await
+        match self.0.backend() {
+            Backend::X11 => self.0.work(Session::layout).await,
+            Backend::Other => other::layout(&self.0).await,
+        }
     }
 
     pub(crate) async fn windows(&self) -> Result<Windows, Fault> {
-        self.only_x11()?;
+        self.only_x11(other::NO_WINDOWS)?;
         let windows = self.0.work(|session| {
             let shown = session.windows()?;
             let focused = match session.focused() {
@@ -70,22 +79,24 @@ impl Screen {
 
     /// A picture of a region, the monitors of the same time, and with the pointer where it is asked for.
     pub(crate) async fn shoot(&self, region: Rect, cursor: bool) -> Result<(Shot, Layout), Fault> {
-        self.only_x11()?;
-        self.0.work(move |session| Ok((session.shoot(region, cursor)?, session.layout()?))).await
+        match self.0.backend() {
+            Backend::X11 => {
+                self.0.work(move |session| Ok((session.shoot(region, cursor)?, session.layout()?))).await
+            }
+            Backend::Other => other::shoot(&self.0, region, cursor).await,
+        }
     }
 
     /// What is drawn from now on.
     pub(crate) async fn watch(&self) -> Result<Watch, Fault> {
-        self.only_x11()?;
+        self.only_x11(other::NO_DAMAGE)?;
         Watch::open(self.0.display()).await
     }
 
-    fn only_x11(&self) -> Result<(), Fault> {
+    fn only_x11(&self, why: &'static str) -> Result<(), Fault> {
         match self.0.backend() {
             Backend::X11 => Ok(()),
-            Backend::Other => Err(Fault::new(Code::UNAVAILABLE, OTHER)),
+            Backend::Other => Err(Fault::new(Code::UNAVAILABLE, why)),
         }
     }
 }
-
-const OTHER: &str = "only the screen of an X server can be looked at";

@@ -169,11 +169,7 @@ fn hidden(shot: &Shot, cx: &Context) -> Vec<Vec<Rect>> {
 }
 
 /// Hides, remembers and encodes; the first and the last at once where that is worth it.
-fn develop(
-    mut shot: Shot,
-    hidden: &[Vec<Rect>],
-    encoding: &Encoding,
-) -> Result<(Vec<u8>, Prints), Fault> {
+fn develop(mut shot: Shot, hidden: &[Vec<Rect>], encoding: &Encoding) -> Result<(Vec<u8>, Prints), Fault> {
     hidden.iter().flatten().for_each(|part| shot.blacken(part));
     let (region, size) = (shot.region, (shot.region.width, shot.region.height));
     if encoding.format == Format::Png && shot.cursor.is_none() && shot.pixels.len() >= LARGE {
@@ -218,7 +214,8 @@ fn named(windows: Vec<Window>, id: Option<u32>, class: Option<&str>) -> Result<W
         }
         _ => {
             let ids: Vec<_> = found.iter().map(|window| window.id.to_string()).collect();
-            let message = format!("several windows {called} are shown: give one of the ids {}", ids.join(", "));
+            let message =
+                format!("several windows {called} are shown: give one of the ids {}", ids.join(", "));
             Err(Fault::invalid(path, message))
         }
     }
@@ -227,12 +224,14 @@ fn named(windows: Vec<Window>, id: Option<u32>, class: Option<&str>) -> Result<W
 /// The picture shows the window that was judged, where it was then.
 fn is_still(window: &Window, shot: &Shot) -> Result<(), Fault> {
     let same = |other: &Window| {
-        (other.id, other.pid, other.started, other.rect) == (window.id, window.pid, window.started, window.rect)
+        (other.id, other.pid, other.started, other.rect)
+            == (window.id, window.pid, window.started, window.rect)
     };
     if shot.shown.iter().any(|shown| same(&shown.window)) {
         return Ok(());
     }
-    let message = "the window was moved, resized or closed meanwhile, so no picture was given out; send the plan anew";
+    let message =
+        "the window was moved, resized or closed meanwhile, so no picture was given out; send the plan anew";
     Err(Fault::new(WINDOW_CHANGED, message))
 }
 

@@ -39,23 +39,28 @@ impl TestDisplay {
 
     /// Another size, with a window manager.
     pub fn sized(width: u16, height: u16) -> Self {
-        let mut display = Self::server(width, height);
+        let mut display = Self::server(width, height, &[]);
         display.manage();
         display
     }
 
     /// 1280x800 without a window manager.
     pub fn bare() -> Self {
-        Self::server(1280, 800)
+        Self::server(1280, 800, &[])
     }
 
-    fn server(width: u16, height: u16) -> Self {
+    /// The same, and the server lacks an extension, such as `MIT-SHM`.
+    pub fn without(extension: &str) -> Self {
+        Self::server(1280, 800, &["-extension", extension])
+    }
+
+    fn server(width: u16, height: u16, more: &[&str]) -> Self {
         let dir = tempfile::Builder::new().prefix("display-").tempdir().expect("a temporary directory");
         let mut cookie = vec![0; 16];
         fs::File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut cookie)).expect("random");
         let authority = dir.path().join("authority");
         fs::write(&authority, authority_of(&cookie)).expect("an authority file");
-        let (server, out) = run(None, &format!("{width}x{height}x24"), &authority, dir.path());
+        let (server, out) = run(None, &format!("{width}x{height}x24"), more, &authority, dir.path());
         let mut out = BufReader::new(out);
         let mut number = String::new();
         out.read_line(&mut number).expect("the display's number");
@@ -75,7 +80,7 @@ impl TestDisplay {
         drop(self.manager.take());
         self.server.end();
         let authority = self.dir.path().join("authority");
-        let (server, out) = run(Some(&self.name), "1280x800x24", &authority, self.dir.path());
+        let (server, out) = run(Some(&self.name), "1280x800x24", &[], &authority, self.dir.path());
         self.server = server;
         self.number = BufReader::new(out);
         self.number.read_line(&mut String::new()).expect("a server that listens");
@@ -277,6 +282,7 @@ impl Drop for TestDisplay {
 fn run(
     name: Option<&str>,
     screen: &str,
+    more: &[&str],
     authority: &std::path::Path,
     home: &std::path::Path,
 ) -> (Program, ChildStdout) {
@@ -284,7 +290,7 @@ fn run(
     let fixed =
         ["-displayfd", "1", "-screen", "0", screen, "-nolisten", "tcp", "-noreset", "-dpi", "96", "-s", "0"];
     let mut arguments: Vec<&std::ffi::OsStr> =
-        name.into_iter().chain(fixed).map(std::ffi::OsStr::new).collect();
+        name.into_iter().chain(fixed).chain(more.iter().copied()).map(std::ffi::OsStr::new).collect();
     arguments.extend([std::ffi::OsStr::new("-auth"), authority.as_os_str()]);
     Program::piped("Xvfb", &arguments, &environment)
 }

@@ -67,9 +67,7 @@ fn a_jpeg_of_lower_quality_is_smaller() {
 fn half_the_size_keeps_flat_areas_exactly_in_every_format() {
     let display = TestDisplay::bare();
     let colours = [[250, 10, 20], [0, 128, 255], [3, 77, 200], [255, 255, 255]];
-    let _picture = display.picture(area(0, 0, 1280, 800), |x, y| {
-        colours[(x / 640 + y / 400 * 2) as usize]
-    });
+    let _picture = display.picture(area(0, 0, 1280, 800), |x, y| colours[(x / 640 + y / 400 * 2) as usize]);
     let world = world(&display);
     for format in ["png", "webp", "jpeg"] {
         let answer = output(&world, "monitor.capture", json!({"max_edge": 640, "format": format}));
@@ -154,7 +152,8 @@ fn a_window_is_taken_with_its_frame_and_with_what_covers_it() {
     let world = world(&display);
     let windows = output(&world, "monitor.windows", json!({}));
     let listed = windows["windows"].as_array().expect("windows");
-    let listed = listed.iter().find(|window| window["class"] == json!(canvas.window.class)).expect("the canvas");
+    let listed =
+        listed.iter().find(|window| window["class"] == json!(canvas.window.class)).expect("the canvas");
     assert_eq!(listed["pid"], canvas.program.pid());
     assert_eq!(listed["role"], "application");
     let inside = canvas.window.rect;
@@ -163,7 +162,8 @@ fn a_window_is_taken_with_its_frame_and_with_what_covers_it() {
         let answer = output(&world, "monitor.capture", json!({"target": {"window": target}}));
         assert_eq!(answer["space"]["region"], listed["rect"]);
         let found = decoded(&answer["picture"]);
-        let (left, top) = (listed["rect"]["x"].as_i64().expect("x"), listed["rect"]["y"].as_i64().expect("y"));
+        let (left, top) =
+            (listed["rect"]["x"].as_i64().expect("x"), listed["rect"]["y"].as_i64().expect("y"));
         let at = |x: i32, y: i32| found.at((i64::from(x) - left) as u32, (i64::from(y) - top) as u32);
         assert_eq!(at(cover.rect.x, cover.rect.y), [1, 200, 3]);
         assert_eq!(at(cover.rect.x + 39, cover.rect.y + 29), [1, 200, 3]);
@@ -198,11 +198,30 @@ fn the_pointer_is_in_the_picture_only_where_it_is_asked_for() {
 
 #[test]
 fn a_server_without_shared_memory_sends_the_same_picture() {
+    let pictures = [TestDisplay::bare(), TestDisplay::without("MIT-SHM")].map(|display| {
+        let _picture = display.picture(area(0, 0, 1280, 800), gradient);
+        output(&world(&display), "monitor.capture", json!({}))["picture"]["sha256"].clone()
+    });
+    assert_eq!(pictures[0], pictures[1]);
+}
+
+#[test]
+fn pictures_that_are_taken_at_once_do_not_share_their_memory() {
     let display = TestDisplay::bare();
     let picture = display.picture(area(0, 0, 1280, 800), gradient);
     let world = world(&display);
-    let shared = output(&world, "monitor.capture", json!({}))["picture"]["sha256"].clone();
-    let found = decoded(&output(&world, "monitor.capture", json!({}))["picture"]);
-    assert!(found.pixels().all(|(x, y, pixel)| pixel == picture.pixel(x as i32, y as i32)));
-    assert_eq!(shared.as_str().map(str::len), Some(64));
+    std::thread::scope(|scope| {
+        for column in 0..6u32 {
+            let (world, picture) = (&world, &picture);
+            scope.spawn(move || {
+                let shown = area(column as i32 * 200, 0, 200, 800);
+                for _ in 0..4 {
+                    let params = json!({"target": {"region": region(shown)}, "format": "webp"});
+                    let found = decoded(&output(world, "monitor.capture", params)["picture"]);
+                    let same = |(x, y, pixel)| pixel == picture.pixel(x as i32 + shown.x, y as i32);
+                    assert!(found.pixels().all(same), "column {column}");
+                }
+            });
+        }
+    });
 }

@@ -77,7 +77,6 @@ pub(crate) fn decoded(picture: &Value) -> Decoded {
 
 #[track_caller]
 pub(crate) fn decode(bytes: &[u8], media_type: &str) -> Decoded {
-    use image::ImageDecoder as _;
     let reader = std::io::Cursor::new(bytes);
     match media_type {
         "image/png" => {
