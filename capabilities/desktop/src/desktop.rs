@@ -301,14 +301,35 @@ fn told(panic: &(dyn Any + Send)) -> String {
     text.or(panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned()
 }
 
-impl Drop for Worker {
-    fn drop(&mut self) {
-        if let Some(session) = &mut self.session {
+impl Worker {
+    /// Lets go of everything, and gives back what was lent.
+    fn end(&mut self) {
+        if let Some(mut session) = self.session.take() {
             let _ = session.release(|_| true);
             let _ = session.give_back();
         }
-        if let Some(session) = &mut self.other {
+        if let Some(mut session) = self.other.take() {
             let _ = session.release(|_, _| true);
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Drop for Desktop {
+    /// Waits for the thread for at most a second and a half: the process may end right after, and the thread with it.
+    fn drop(&mut self) {
+        let (give, take) = mpsc::sync_channel(1);
+        let queued = self.queue(Box::new(move |worker| {
+            worker.end();
+            let _ = give.send(());
+        }));
+        if queued.is_ok() {
+            let _ = take.recv_timeout(Duration::from_millis(1500));
         }
     }
 }

@@ -49,3 +49,6 @@ pub const NO_FOCUS: Code = Code::own("no_focus");
 
 /// No key of the keyboard writes a character, and none is free to be lent to it.
 pub const NO_KEY: Code = Code::own("no_key");
+
+/// A key is held down already, and could not be pressed.
+pub const KEY_HELD: Code = Code::own("key_held");

@@ -23,8 +23,7 @@ use std::sync::Arc;
 
 use llm_os_core::capability::NoConfig;
 use llm_os_core::{
-    ActionSpec, Capability, ConnectionId, Context, Effectful, Effects, Fault, Granted, Registration,
-    Setup,
+    ActionSpec, Capability, ConnectionId, Context, Effectful, Effects, Fault, Granted, Registration, Setup,
 };
 use llm_os_desktop::{Backend, Desktop};
 
@@ -43,7 +42,6 @@ pub struct Keyboard {
 llm_os_core::inventory::submit!(Registration::of::<Keyboard>());
 
 /// A checked action and the window that it was judged for.
-#[derive(Debug)]
 pub struct Resolved {
     work: Work,
     target: Target,

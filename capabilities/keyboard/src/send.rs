@@ -76,8 +76,8 @@ impl Sender<'_> {
         let mut typed = 0;
         while typed < text.len() {
             let batch = text[typed..text.len().min(typed + most)].to_vec();
-            let (input, reader) = self.addressee();
-            let sent = self.guarded(move |session| session.type_text(&batch, input, &reader)).await;
+            let reader = self.reader();
+            let sent = self.guarded(move |session| session.type_text(&batch, &reader)).await;
             let done = match sent {
                 Ok(sent) => {
                     typed += sent.count;
@@ -101,9 +101,8 @@ impl Sender<'_> {
         let mut pressed = 0;
         while pressed < times {
             let (batch, chord, down) = ((times - pressed).min(CHORDS), chord.clone(), self.down.clone());
-            let (input, reader) = self.addressee();
-            let sent =
-                self.guarded(move |session| session.strike(&chord, batch, &down, input, &reader)).await;
+            let reader = self.reader();
+            let sent = self.guarded(move |session| session.strike(&chord, batch, &down, &reader)).await;
             let done = match sent {
                 Ok(sent) => {
                     pressed += sent.count;
@@ -136,8 +135,8 @@ impl Sender<'_> {
             if Instant::now() >= end {
                 break Ok(());
             }
-            let (input, pressed) = (self.focus.input, pressed.clone());
-            match self.guarded(move |session| session.repeat_held(&pressed, input)).await {
+            let pressed = pressed.clone();
+            match self.guarded(move |session| session.repeat_held(&pressed)).await {
                 Ok(true) => meta.repeats += 1,
                 Ok(false) => next = end,
                 Err(fault) => break Err(fault),
@@ -153,10 +152,9 @@ impl Sender<'_> {
         let connection = self.cx.connection();
         loop {
             let (chord, down) = (chord.clone(), self.down.clone());
-            let (input, reader) = self.addressee();
-            let pressed = self
-                .guarded(move |session| session.hold_down(&chord, connection, &down, input, &reader))
-                .await?;
+            let reader = self.reader();
+            let pressed =
+                self.guarded(move |session| session.hold_down(&chord, connection, &down, &reader)).await?;
             if pressed.waits.is_empty() {
                 return Ok(pressed);
             }
@@ -178,8 +176,8 @@ impl Sender<'_> {
         Err(Fault::new(NOT_HELD, message))
     }
 
-    fn addressee(&self) -> (u32, Reader) {
-        (self.focus.input, Reader::from(&self.focus.window))
+    fn reader(&self) -> Reader {
+        Reader::from(&self.focus.window)
     }
 
     /// Sends below a server grab, once the window with the focus is one that is permitted as it is then.

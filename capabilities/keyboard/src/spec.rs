@@ -46,8 +46,15 @@ const fn inject(kind: Kind, facts: &'static [FactSpec]) -> EffectSpec {
 const TEXT: &[EffectSpec] = &[inject(Kind::Window, TEXT_FACTS), inject(Kind::Display, TEXT_FACTS)];
 const KEYS: &[EffectSpec] = &[inject(Kind::Window, KEY_FACTS), inject(Kind::Display, KEY_FACTS)];
 
-const ERRORS: &[&str] =
-    &["window_changed", "input_grabbed", "modifiers_held", "not_responding", "no_focus", "no_key"];
+const ERRORS: &[&str] = &[
+    "window_changed",
+    "input_grabbed",
+    "modifiers_held",
+    "key_held",
+    "not_responding",
+    "no_focus",
+    "no_key",
+];
 
 /// Every action, sorted by verb.
 pub(crate) const ACTIONS: &[ActionSpec] = &[

@@ -17,8 +17,7 @@ const LONGEST_HOLD: u64 = 60_000;
 /// Most repetitions of a chord.
 const MOST_PRESSES: u32 = 100;
 
-/// What is to be sent.
-#[derive(Debug)]
+/// What is to be sent. Without `Debug`: a text may be a secret.
 pub(crate) enum Work {
     Type { text: Vec<char>, delay: Duration },
     Press { chord: Chord, repeat: usize },

@@ -23,8 +23,8 @@ const ANY: u8 = 0;
 
 impl Session {
     /// Refuses presses that would go to another program than the one with the focus. The server must be grabbed.
-    pub(super) fn ungrabbed(&self, input: u32, presses: &BTreeSet<Press>) -> Result<(), Trouble> {
-        let path = self.path(input)?;
+    pub(super) fn ungrabbed(&self, presses: &BTreeSet<Press>) -> Result<(), Trouble> {
+        let path = self.path()?;
         let masks: BTreeSet<Press> = presses.iter().map(|(_, mask)| (ANY, *mask)).collect();
         if masks.len() < presses.len() && self.taken(&path, &masks)?.is_none() {
             return Ok(());
@@ -75,8 +75,11 @@ impl Session {
 
     /// Every window on which a grab could take a key on its way: from the root down to the focus, and on to what is
     /// under the pointer there.
-    fn path(&self, input: u32) -> Result<Vec<u32>, Trouble> {
-        let focus = if input == POINTER_ROOT { self.root } else { input };
+    fn path(&self) -> Result<Vec<u32>, Trouble> {
+        let focus = match self.conn.get_input_focus()?.reply()?.focus {
+            POINTER_ROOT => self.root,
+            focus => focus,
+        };
         let mut path = vec![focus];
         let mut above = focus;
         while above != self.root {

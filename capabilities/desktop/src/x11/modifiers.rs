@@ -44,11 +44,15 @@ impl Session {
             Held::Key(keycode) => mask | keymap.mask(keycode),
             Held::Button(_) => mask,
         });
-        let others = keymap.meaning(base & !ours);
+        let others = base & !ours;
         let stopped = |message: String| Err(Fault::new(MODIFIERS_HELD, message).into());
-        if !others.is_empty() || keymap.state.base_group != 0 {
-            let what =
-                if others.is_empty() { "a key for another layout".to_owned() } else { listed(&others) };
+        if others != 0 || keymap.state.base_group != 0 {
+            let others = keymap.meaning(others);
+            let what = if others.is_empty() {
+                "a key for a lock or another layout".to_owned()
+            } else {
+                listed(&others)
+            };
             return stopped(format!(
                 "somebody holds {what} down, which would change what arrives; try again"
             ));

@@ -12,7 +12,7 @@ use super::keymap::{Keymap, SHIFT, Stroke};
 use super::reading::Reader;
 use super::{Held, Session};
 use crate::keys::{Chord, Key, Modifier};
-use crate::{NO_KEY, Trouble};
+use crate::{KEY_HELD, NO_KEY, Trouble};
 
 /// What one sending came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,16 +49,13 @@ impl Session {
     /// # Errors
     ///
     /// `modifiers_held`, `input_grabbed`, `no_key`, where nothing was sent; a lost connection.
-    pub fn type_text(&mut self, text: &[char], input: u32, reader: &Reader) -> Result<Sent, Trouble> {
+    pub fn type_text(&mut self, text: &[char], reader: &Reader) -> Result<Sent, Trouble> {
         let keymap = self.keymap()?;
         self.steady(&keymap, &BTreeSet::new())?;
         self.refresh_spares(&keymap)?;
         let shift = keymap.keycode_of(Modifier::Shift)?;
         let mut known: HashMap<char, Stroke> = keymap.characters();
-        // What this text needs of earlier loans must not be lent to its other characters.
-        for stroke in text.iter().filter_map(|character| known.get(character)) {
-            self.spares.used(stroke.keycode, reader);
-        }
+        let unread = self.spares.readers();
         let mut strokes = Vec::with_capacity(text.len());
         let mut waits = Vec::new();
         for character in text {
@@ -67,22 +64,31 @@ impl Session {
                 None => self.stroke_of(*character, &keymap),
             };
             let Some(stroke) = stroke else {
-                waits = self.spares.readers();
-                if strokes.is_empty() && waits.is_empty() {
-                    return Err(no_key(*character));
+                if !strokes.is_empty() {
+                    waits = self.spares.readers();
+                    break;
                 }
-                break;
+                if unread.is_empty() {
+                    return Err(no_key("the next character of the text"));
+                }
+                return Ok(Sent { count: 0, waits: unread });
             };
+            if !known.contains_key(character) && !stroke.shift {
+                // Whatever was lent this keycode before has it no longer.
+                known.retain(|_, earlier| earlier.keycode != stroke.keycode);
+            }
             known.insert(*character, stroke);
             self.spares.used(stroke.keycode, reader);
             strokes.push(stroke);
         }
-        if strokes.is_empty() {
-            return Ok(Sent { count: 0, waits });
+        let held = self.held_keys();
+        if strokes.iter().any(|stroke| held.contains(&stroke.keycode)) {
+            let message = "the text needs a key that is held down; release it first with keyboard.up";
+            return Err(Fault::new(KEY_HELD, message).into());
         }
         let presses = strokes.iter().map(|stroke| (stroke.keycode, if stroke.shift { SHIFT } else { 0 }));
         let shifts = strokes.iter().any(|stroke| stroke.shift).then_some((shift, 0));
-        self.ungrabbed(input, &presses.chain(shifts).collect())?;
+        self.ungrabbed(&presses.chain(shifts).collect())?;
         self.bind()?;
         let locks = self.unlock(&keymap)?;
         let mut shifted = false;
@@ -119,11 +125,10 @@ impl Session {
         chord: &Chord,
         times: usize,
         judged: &BTreeSet<Modifier>,
-        input: u32,
         reader: &Reader,
     ) -> Result<Sent, Trouble> {
         let keymap = self.keymap()?;
-        let strokes = match self.prepare_chord(&keymap, chord, judged, input, reader)? {
+        let strokes = match self.prepare_chord(&keymap, chord, judged, reader)? {
             Ok(strokes) => strokes,
             Err(waits) => return Ok(Sent { count: 0, waits }),
         };
@@ -150,11 +155,10 @@ impl Session {
         chord: &Chord,
         connection: ConnectionId,
         judged: &BTreeSet<Modifier>,
-        input: u32,
         reader: &Reader,
     ) -> Result<Pressed, Trouble> {
         let keymap = self.keymap()?;
-        let strokes = match self.prepare_chord(&keymap, chord, judged, input, reader)? {
+        let strokes = match self.prepare_chord(&keymap, chord, judged, reader)? {
             Ok(strokes) => strokes,
             Err(waits) => return Ok(Pressed { keycodes: Vec::new(), repeats: None, waits }),
         };
@@ -180,12 +184,12 @@ impl Session {
     /// # Errors
     ///
     /// As [`Session::type_text`].
-    pub fn repeat_held(&mut self, pressed: &Pressed, input: u32) -> Result<bool, Trouble> {
+    pub fn repeat_held(&mut self, pressed: &Pressed) -> Result<bool, Trouble> {
         let Some(stroke) = pressed.repeats else { return Ok(false) };
         let keymap = self.keymap()?;
         let base = self.steady(&keymap, &keymap.meaning(keymap.state.base_mods.into()))?;
         let strokes = Strokes { strokes: vec![stroke], base, shift: keymap.keycode_of(Modifier::Shift)? };
-        self.ungrabbed(input, &strokes.presses(&keymap))?;
+        self.ungrabbed(&strokes.presses(&keymap))?;
         let locks = self.unlock(&keymap)?;
         self.press(Held::Key(stroke.keycode), false)?;
         self.chord_down(&keymap, &strokes)?;
@@ -239,12 +243,13 @@ impl Session {
         keymap: &Keymap,
         chord: &Chord,
         judged: &BTreeSet<Modifier>,
-        input: u32,
         reader: &Reader,
     ) -> Result<Result<Strokes, Vec<Reader>>, Trouble> {
         let base = self.steady(keymap, judged)?;
         self.refresh_spares(keymap)?;
         let held = self.held_keys();
+        let unread = self.spares.readers();
+        // What this chord needs of earlier loans must not be lent to its other keys.
         for stroke in chord.keys().iter().filter_map(|key| keymap.stroke(*key)) {
             self.spares.used(stroke.keycode, reader);
         }
@@ -259,8 +264,7 @@ impl Session {
                 None => match self.spares.lend(key.symbol(), &held) {
                     Some(stroke) => stroke,
                     None => {
-                        let waits = self.spares.readers();
-                        return if waits.is_empty() { Err(no_key(*key)) } else { Ok(Err(waits)) };
+                        return if unread.is_empty() { Err(no_key(*key)) } else { Ok(Err(unread)) };
                     }
                 },
             };
@@ -270,13 +274,13 @@ impl Session {
                     continue;
                 }
                 let message = format!("{key} is held down already; release it first with keyboard.up");
-                return Err(Fault::invalid("keys", message).into());
+                return Err(Fault::new(KEY_HELD, message).into());
             }
             self.spares.used(stroke.keycode, reader);
             strokes.push(stroke);
         }
         let strokes = Strokes { strokes, base, shift: keymap.keycode_of(Modifier::Shift)? };
-        self.ungrabbed(input, &strokes.presses(keymap))?;
+        self.ungrabbed(&strokes.presses(keymap))?;
         self.bind()?;
         Ok(Ok(strokes))
     }
@@ -318,9 +322,6 @@ impl Strokes {
 }
 
 fn no_key(what: impl std::fmt::Display) -> Trouble {
-    let message = format!(
-        "no key writes {}, and no keycode is free to be lent to it",
-        llm_os_core::error::excerpt(&what.to_string())
-    );
+    let message = format!("no key writes {what}, and no keycode is free to be lent to it");
     Fault::new(NO_KEY, message).into()
 }

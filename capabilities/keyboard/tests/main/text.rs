@@ -2,6 +2,8 @@
 
 use llm_os_desktop_test_support::{Reader, TestDisplay};
 
+use x11rb::protocol::xproto::{ConnectionExt as _, InputFocus};
+
 use crate::support::Desk;
 
 const GREETING: &str = "Grüße 日本語 🙂 ñ ß € →";
@@ -64,6 +66,26 @@ fn text_arrives_in_a_tk_window_on_a_german_layout() {
 #[test]
 fn text_arrives_in_a_tk_window_on_a_french_layout() {
     arrives(TestDisplay::tk_text, "fr");
+}
+
+#[test]
+fn text_arrives_in_a_tk_window_on_a_russian_layout() {
+    arrives(TestDisplay::tk_text, "ru");
+}
+
+#[test]
+fn text_arrives_in_the_window_under_the_pointer_where_no_window_has_the_focus() {
+    let desk = Desk::on(TestDisplay::bare());
+    let reader = desk.display.tk_text();
+    let conn = desk.display.connect();
+    let (x, y) = reader.window.rect.centre();
+    let at = |place: i32| i16::try_from(place).unwrap();
+    conn.warp_pointer(x11rb::NONE, desk.display.root(), 0, 0, 0, 0, at(x), at(y)).unwrap();
+    let follow = u32::from(InputFocus::POINTER_ROOT);
+    conn.set_input_focus(InputFocus::POINTER_ROOT, follow, x11rb::CURRENT_TIME).unwrap();
+    conn.get_input_focus().unwrap().reply().unwrap();
+    desk.types("here 日本");
+    assert_eq!(reader.read_bytes(11), "here 日本");
 }
 
 /// More characters than there are keycodes to lend: the program must have read before one is lent anew.
