@@ -15,11 +15,14 @@ mod keymap;
 mod modifiers;
 mod pointing;
 mod reading;
+mod scene;
 #[allow(unsafe_code, reason = "memory that is mapped, to share it with the server")]
 mod shm;
 mod spares;
 mod typing;
 mod windows;
+
+use std::collections::HashMap;
 
 use llm_os_core::{Code, Display, Fault};
 use x11rb::connection::Connection as _;
@@ -34,12 +37,12 @@ pub use damage::Watch;
 pub use guard::{Aim, Guarded};
 pub use held::Held;
 pub use reading::Reader;
+pub use scene::{Pointer, Scene};
 pub(crate) use shm::Segment;
 pub use typing::{Pressed, Sent};
 pub use windows::Focus;
 
 use crate::Trouble;
-use crate::geometry::{Layout, Monitor, Point, Rect};
 
 x11rb::atom_manager! {
     /// The names that are asked for.
@@ -99,20 +102,11 @@ pub struct Session {
     held: Vec<(llm_os_core::ConnectionId, Held)>,
     captor: Option<u32>,
     listener: Option<holder::Listener>,
+    /// Of monitors, by their atoms.
+    names: HashMap<u32, String>,
     address: Display,
     camera: capture::Camera,
     spares: spares::Spares,
-}
-
-/// Where the pointer is and what is held down.
-#[derive(Clone, Copy, Debug)]
-pub struct Pointer {
-    /// The pixel of the one space.
-    pub point: Point,
-    /// Modifiers and buttons as X's key and button mask.
-    pub mask: u16,
-    /// The child of the root that it is in, the root itself where it is in none.
-    pub frame: u32,
 }
 
 impl Session {
@@ -170,75 +164,10 @@ impl Session {
             held: Vec::new(),
             captor: None,
             listener: None,
+            names: HashMap::new(),
             address: display.clone(),
             camera: capture::Camera::default(),
             spares: spares::Spares::default(),
         })
-    }
-
-    /// The monitors as they are now (RandR 1.5), or the whole screen where the server names none.
-    ///
-    /// # Errors
-    ///
-    /// A lost connection.
-    pub fn layout(&mut self) -> Result<Layout, Trouble> {
-        let monitors = self.conn.randr_get_monitors(self.root, true)?;
-        let screen = self.conn.get_geometry(self.root)?;
-        let dpi = self.dpi()?;
-        let monitors = monitors.reply()?.monitors;
-        let names: Vec<_> = monitors.iter().map(|monitor| self.conn.get_atom_name(monitor.name)).collect();
-        let mut layout = Layout { monitors: Vec::with_capacity(monitors.len().max(1)) };
-        for (monitor, name) in monitors.iter().zip(names) {
-            layout.monitors.push(Monitor {
-                name: String::from_utf8_lossy(&name?.reply()?.name).into_owned(),
-                rect: Rect {
-                    x: monitor.x.into(),
-                    y: monitor.y.into(),
-                    width: monitor.width.into(),
-                    height: monitor.height.into(),
-                },
-                scale: dpi / 96.0,
-                primary: monitor.primary,
-            });
-        }
-        let screen = screen.reply()?;
-        if layout.monitors.is_empty() {
-            let rect = Rect { x: 0, y: 0, width: screen.width.into(), height: screen.height.into() };
-            layout.monitors.push(Monitor {
-                name: "screen".to_owned(),
-                rect,
-                scale: dpi / 96.0,
-                primary: true,
-            });
-        }
-        Ok(layout)
-    }
-
-    /// `Xft.dpi` of the resource database, which is what toolkits scale by; 96 where it is not set.
-    fn dpi(&self) -> Result<f64, Trouble> {
-        use x11rb::protocol::xproto::AtomEnum;
-        let property = self.conn.get_property(
-            false,
-            self.root,
-            AtomEnum::RESOURCE_MANAGER,
-            AtomEnum::STRING,
-            0,
-            16_384,
-        )?;
-        let text = String::from_utf8_lossy(&property.reply()?.value).into_owned();
-        let dpi = text.lines().find_map(|line| line.strip_prefix("Xft.dpi:")?.trim().parse().ok());
-        Ok(dpi.filter(|dpi: &f64| (1.0..=10_000.0).contains(dpi)).unwrap_or(96.0))
-    }
-
-    /// Where the pointer is.
-    ///
-    /// # Errors
-    ///
-    /// A lost connection.
-    pub fn pointer(&mut self) -> Result<Pointer, Trouble> {
-        let found = self.conn.query_pointer(self.root)?.reply()?;
-        let point = Point { x: found.root_x.into(), y: found.root_y.into() };
-        let frame = if found.child == x11rb::NONE { self.root } else { found.child };
-        Ok(Pointer { point, mask: found.mask.into(), frame })
     }
 }

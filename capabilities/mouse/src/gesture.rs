@@ -7,7 +7,7 @@ use llm_os_core::{Effect, Effects, Fact, Fault, Verb};
 use llm_os_desktop::geometry::Point;
 use llm_os_desktop::keys::Modifier;
 use llm_os_desktop::window::Window;
-use llm_os_desktop::x11::{Held, Session};
+use llm_os_desktop::x11::{Held, Scene, Session};
 use llm_os_desktop::{MODIFIERS_HELD, Trouble, WINDOW_CHANGED};
 
 use crate::action::Button;
@@ -94,17 +94,17 @@ pub(crate) struct Gesture {
 impl Gesture {
     /// Looks at the display, and touches nothing.
     pub(crate) fn resolve(session: &mut Session, asked: Asked) -> Result<Self, Trouble> {
-        let layout = session.layout()?;
-        let pointer = session.pointer()?;
-        let located = asked.places.iter().map(|place| place.locate(&layout, pointer.point));
+        let scene = session.scene()?;
+        let (layout, pointer) = (&scene.layout, scene.pointer);
+        let located = asked.places.iter().map(|place| place.locate(layout, pointer.point));
         let corners = located.collect::<Result<Vec<_>, _>>()?;
         let is_drag = matches!(asked.stroke, Stroke::Drag { .. });
         let points = if is_drag {
-            course::along(&corners, &layout, |index| format!("path[{index}]"))?
+            course::along(&corners, layout, |index| format!("path[{index}]"))?
         } else if session.drags() {
             // With a button held down the way there counts as well.
             let ends = [&[pointer.point], corners.as_slice()].concat();
-            course::along(&ends, &layout, |_| "x".to_owned())?
+            course::along(&ends, layout, |_| "x".to_owned())?
         } else {
             corners.clone()
         };
@@ -120,7 +120,7 @@ impl Gesture {
             true => None,
             false => session.focused()?.map(|focus| place(&mut windows, focus.window)),
         };
-        let dragging = held_button(session)?.map(Button::as_str);
+        let dragging = held_button(session, &scene).map(Button::as_str);
         Ok(Self { asked, corners, way, windows, captor, focus, dragging, held })
     }
 
@@ -156,13 +156,11 @@ impl Gesture {
 
     /// Under the server grab, right before sending: refuses where the monitors or the modifiers are no longer those that
     /// were judged.
-    pub(crate) fn is_still(&self, session: &mut Session) -> Result<(), Trouble> {
-        let layout = session.layout()?;
+    pub(crate) fn is_still(&self, session: &mut Session, scene: &Scene) -> Result<(), Trouble> {
         for (place, point) in self.asked.places.iter().zip(&self.corners) {
-            place.is_still(*point, &layout)?;
+            place.is_still(*point, &scene.layout)?;
         }
-        let mask = session.pointer()?.mask;
-        let now = session.modifiers_of(mask)?;
+        let now = session.modifiers_of(scene.pointer.mask)?;
         if now.union(&self.asked.chord).eq(self.held.union(&self.asked.chord)) {
             return Ok(());
         }
@@ -185,22 +183,14 @@ impl Gesture {
 }
 
 /// The button that is held down for a plan, as programs see it.
-pub(crate) fn held_button(session: &mut Session) -> Result<Option<Button>, Trouble> {
-    for button in Button::ALL {
-        if session.drags() && is_held(session, button)? {
-            return Ok(Some(button));
-        }
-    }
-    Ok(None)
+fn held_button(session: &Session, scene: &Scene) -> Option<Button> {
+    Button::ALL.into_iter().find(|button| is_held(session, scene, *button))
 }
 
 /// Whether a button is held down for a plan.
-pub(crate) fn is_held(session: &mut Session, button: Button) -> Result<bool, Trouble> {
-    if !session.drags() {
-        return Ok(false);
-    }
-    let physical = session.button(button.logical())?;
-    Ok(session.held().any(|held| held == Held::Button(physical)))
+pub(crate) fn is_held(session: &Session, scene: &Scene, button: Button) -> bool {
+    let physical = scene.button(button.logical());
+    physical.is_ok_and(|physical| session.held().any(|held| held == Held::Button(physical)))
 }
 
 /// Where a window is in the list, at whose end it comes if it is new.

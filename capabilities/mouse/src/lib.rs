@@ -234,16 +234,17 @@ impl Mouse {
         }
         self.desktop
             .work(|session| {
-                let layout = session.layout()?;
-                let pointer = session.pointer()?;
+                let scene = session.scene()?;
+                let pointer = scene.pointer;
                 let mut buttons = Vec::new();
                 for button in Button::ALL {
                     let bit = if button.logical() <= 5 { 0x80 << button.logical() } else { 0 };
-                    if pointer.mask & bit != 0 || gesture::is_held(session, button)? {
+                    if pointer.mask & bit != 0 || gesture::is_held(session, &scene, button) {
                         buttons.push(button);
                     }
                 }
-                let shown = layout.monitors.into_iter().find(|monitor| monitor.rect.contains(pointer.point));
+                let shown =
+                    scene.layout.monitors.into_iter().find(|monitor| monitor.rect.contains(pointer.point));
                 Ok(Position {
                     x: pointer.point.x,
                     y: pointer.point.y,

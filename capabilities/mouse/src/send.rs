@@ -7,7 +7,7 @@ use std::time::Duration;
 use llm_os_core::{Code, ConnectionId, Context, Fault};
 use llm_os_desktop::geometry::Point;
 use llm_os_desktop::window::Window;
-use llm_os_desktop::x11::{Aim, Guarded, Held, Session};
+use llm_os_desktop::x11::{Aim, Guarded, Held, Scene, Session};
 use llm_os_desktop::{Desktop, INPUT_GRABBED, NOT_RESPONDING, Trouble, WINDOW_CHANGED};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -109,8 +109,8 @@ impl<'a> Sending<'a> {
     async fn click(&mut self, button: Button, count: u8) -> Result<Clicked, Fault> {
         let Point { x, y } = self.end();
         let clicked = |clicks, elsewhere| Clicked { x, y, button, clicks, elsewhere };
-        let sent = self.guarded(0..1, move |session, gesture| {
-            let physical = free(session, button)?;
+        let sent = self.guarded(0..1, move |session, gesture, scene| {
+            let physical = free(session, scene, button)?;
             at(session, gesture, gesture.way[0])?;
             let keys = gesture.keys(session)?;
             for key in &keys {
@@ -138,11 +138,11 @@ impl<'a> Sending<'a> {
         let wheel =
             |distance: i64, back, forth| (if distance < 0 { back } else { forth }, distance.unsigned_abs());
         let [down, right] = [wheel(dy, 4, 5), wheel(dx, 6, 7)];
-        let sent = self.guarded(0..1, move |session, gesture| {
+        let sent = self.guarded(0..1, move |session, gesture, scene| {
             let mut buttons = Vec::new();
             for (logical, clicks) in [down, right] {
                 if clicks > 0 {
-                    buttons.push((session.button(logical)?, clicks));
+                    buttons.push((scene.button(logical)?, clicks));
                 }
             }
             at(session, gesture, gesture.way[0])?;
@@ -169,8 +169,8 @@ impl<'a> Sending<'a> {
     async fn down(&mut self, button: Button) -> Result<output::Held, Fault> {
         let connection = self.cx.connection();
         let Point { x, y } = self.end();
-        self.guarded(0..1, move |session, gesture| {
-            let physical = free(session, button)?;
+        self.guarded(0..1, move |session, gesture, scene| {
+            let physical = free(session, scene, button)?;
             at(session, gesture, gesture.way[0])?;
             press_and_hold(session, gesture, connection, Held::Button(physical))
         })
@@ -181,8 +181,8 @@ impl<'a> Sending<'a> {
     async fn up(&mut self, button: Button) -> Result<output::Held, Fault> {
         let connection = self.cx.connection();
         let Point { x, y } = self.end();
-        let after = self.guarded(0..1, move |session, gesture| {
-            let held = Held::Button(session.button(button.logical())?);
+        let after = self.guarded(0..1, move |session, gesture, scene| {
+            let held = Held::Button(scene.button(button.logical())?);
             if !session.holds(connection, held) {
                 let message = format!(
                     "this connection holds no {} button down; press it with mouse.down, on the same connection",
@@ -229,8 +229,8 @@ impl<'a> Sending<'a> {
     ) -> Result<(), Fault> {
         let down = pressed.down.clone();
         let connection = pressed.connection;
-        self.guarded(0..1, move |session, gesture| {
-            let physical = free(session, button)?;
+        self.guarded(0..1, move |session, gesture, scene| {
+            let physical = free(session, scene, button)?;
             at(session, gesture, gesture.way[0])?;
             for what in gesture.keys(session)?.into_iter().chain([Held::Button(physical)]) {
                 lock(&down).push(what);
@@ -264,7 +264,7 @@ impl<'a> Sending<'a> {
     async fn let_go(&mut self, pressed: &Pressed) -> Result<After, Fault> {
         let (down, connection) = (pressed.down.clone(), pressed.connection);
         let end = self.gesture.way.len() - 1;
-        self.guarded(end..end + 1, move |session, _| {
+        self.guarded(end..end + 1, move |session, _, _| {
             release(session, connection, &down)?;
             After::look(session)
         })
@@ -292,7 +292,7 @@ impl<'a> Sending<'a> {
 
     async fn motions(&mut self, part: Range<usize>) -> Result<After, Fault> {
         let points = part.clone();
-        self.guarded(part, move |session, gesture| {
+        self.guarded(part, move |session, gesture, _| {
             for stop in &gesture.way[points.clone()] {
                 session.motion(stop.point)?;
             }
@@ -324,7 +324,7 @@ impl<'a> Sending<'a> {
     async fn guarded<T: Send + 'static>(
         &mut self,
         part: Range<usize>,
-        send: impl Fn(&mut Session, &Gesture) -> Result<T, Trouble> + Clone + Send + 'static,
+        send: impl Fn(&mut Session, &Gesture, &Scene) -> Result<T, Trouble> + Clone + Send + 'static,
     ) -> Result<T, Fault> {
         let points: Vec<_> = self.gesture.way[part.clone()].iter().map(|stop| stop.point).collect();
         let which = self.gesture.windows_of(part);
@@ -334,8 +334,9 @@ impl<'a> Sending<'a> {
             let guarded = self.desktop.work(move |session| {
                 let sending = |session: &mut Session| {
                     session.guarded(&windows, Aim::Points(&points), |session| {
-                        gesture.is_still(session)?;
-                        send(session, &gesture)
+                        let scene = session.scene()?;
+                        gesture.is_still(session, &scene)?;
+                        send(session, &gesture, &scene)
                     })
                 };
                 match sending(session) {
@@ -397,13 +398,13 @@ fn moved(expected: Point, found: Point) -> Fault {
 }
 
 /// The physical button, where it is not held down already.
-fn free(session: &mut Session, button: Button) -> Result<u8, Trouble> {
-    if is_held(session, button)? {
+fn free(session: &Session, scene: &Scene, button: Button) -> Result<u8, Trouble> {
+    if is_held(session, scene, button) {
         let message =
             format!("the {} button is held down already; release it with mouse.up", button.as_str());
         return Err(Fault::new(ALREADY_HELD, message).into());
     }
-    session.button(button.logical())
+    Ok(scene.button(button.logical())?)
 }
 
 fn press_and_hold(

@@ -1,9 +1,6 @@
-//! Buttons, and the windows that a pointer reaches.
+//! The windows that a pointer reaches.
 
 use std::collections::BTreeSet;
-
-use llm_os_core::{Code, Fault};
-use x11rb::protocol::xproto::ConnectionExt as _;
 
 use super::{Held, Session};
 use crate::Trouble;
@@ -15,22 +12,6 @@ use crate::window::Window;
 const MODIFIERS: u16 = 0x00ff;
 
 impl Session {
-    /// The physical button that programs see as this logical one (GetPointerMapping): a left-handed mouse has them
-    /// exchanged, and XTEST presses physical ones.
-    ///
-    /// # Errors
-    ///
-    /// `unavailable` where no button has this meaning, and a lost connection.
-    pub fn button(&mut self, logical: u8) -> Result<u8, Trouble> {
-        let map = self.conn.get_pointer_mapping()?.reply()?.map;
-        let found = map.iter().zip(1u8..).find(|(meaning, _)| **meaning == logical);
-        found.map(|(_, physical)| physical).ok_or_else(|| {
-            let message =
-                format!("the pointer of this display has no button {logical}; see xinput get-button-map");
-            Fault::new(Code::UNAVAILABLE, message).into()
-        })
-    }
-
     /// The windows that input reaches at these pixels, each once, and for each pixel which of them.
     ///
     /// # Errors
