@@ -5,3 +5,6 @@
 
 use llm_os_exec as _;
 use llm_os_fs as _;
+use llm_os_keyboard as _;
+use llm_os_monitor as _;
+use llm_os_mouse as _;

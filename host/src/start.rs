@@ -1,6 +1,6 @@
 //! From a configuration to a serving host, and back to nothing. What cannot be checked keeps it from starting.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -116,11 +116,7 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
     let (_own_display, display) = display(args.virtual_display, args.display, &config.display, &state)?;
     let setup = Setup { roots: roots.clone(), display: display.clone() };
     registry.open(&tables, &setup).map_err(|e| StartError::Capability(located(&e, file.as_deref())))?;
-    for (name, _) in registry.configs() {
-        if let Some(why) = registry.unavailable(name) {
-            tracing::warn!(capability = name, "unavailable: {why}");
-        }
-    }
+    warn_of_unavailable(&registry);
     let plan = listen(&socket, access)?;
     let approval = listen(&approval_socket, access)?;
     let mut boot = [0; 6];
@@ -198,6 +194,19 @@ fn read_config(args: &RunArgs, places: &Places) -> Result<(Config, Option<PathBu
     };
     let config = file.as_deref().map(Config::read).transpose()?.unwrap_or_default();
     Ok((config, file))
+}
+
+/// One line for each reason.
+fn warn_of_unavailable(registry: &Registry) {
+    let mut reasons = BTreeMap::<_, Vec<_>>::new();
+    for (name, _) in registry.configs() {
+        if let Some(why) = registry.unavailable(name) {
+            reasons.entry(why).or_default().push(name);
+        }
+    }
+    for (why, names) in reasons {
+        tracing::warn!(capabilities = names.join(", "), "unavailable: {why}");
+    }
 }
 
 /// The display that plans may drive: a flag over what is configured, and none where neither is given.

@@ -29,8 +29,12 @@ fn every_action_has_a_schema_examples_and_the_decision_of_the_policy() {
         let decision = action["decision"].as_str().unwrap();
         assert!(["allow", "confirm", "deny", "depends"].contains(&decision), "{name}: {decision}");
     }
-    let capabilities: Vec<_> = described["capabilities"].as_array().unwrap().iter().collect();
-    assert!(capabilities.iter().all(|capability| capability["available"] == true), "{capabilities:#?}");
+    for capability in described["capabilities"].as_array().unwrap() {
+        let needs_display = ["keyboard", "monitor", "mouse"].contains(&capability["name"].as_str().unwrap());
+        assert_eq!(capability["available"], !needs_display, "{capability:#}");
+        let reason = capability["reason"].as_str().unwrap_or_default();
+        assert_eq!(reason.contains("--virtual-display 1280x800"), needs_display, "{reason}");
+    }
     assert_eq!(described["limits"]["request_bytes"], 65_536);
     assert_eq!(described["roots"].as_array().unwrap().len(), 2);
     daemon.stop();
