@@ -53,7 +53,8 @@ pub struct Turn<'a>(#[allow(dead_code)] tokio::sync::MutexGuard<'a, ()>);
 static OPEN: LazyLock<Mutex<HashMap<String, Weak<Desktop>>>> = LazyLock::new(Mutex::default);
 
 impl Desktop {
-    /// The display that the operator gave; the same one for every capability of this process. Nothing is connected yet.
+    /// The display that the operator gave; the same one for every capability of this process. Its thread
+    /// connects meanwhile; nobody waits for that.
     ///
     /// # Errors
     ///
@@ -80,6 +81,11 @@ impl Desktop {
             turn: tokio::sync::Mutex::default(),
         });
         open.insert(display.name.clone(), Arc::downgrade(&desktop));
+        if desktop.backend() == Backend::X11 {
+            // Connecting releases what a host that was killed left pressed: at once, and not only before the first
+            // action. Where it fails the first action says why.
+            let _ = desktop.queue(Box::new(|worker| drop(worker.work(|_: &mut Session| Ok(())))));
+        }
         Ok(desktop)
     }
 
