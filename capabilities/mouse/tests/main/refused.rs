@@ -178,6 +178,44 @@ fn a_window_that_was_raised_over_the_point_after_the_judgement_gets_nothing() {
 }
 
 #[test]
+fn a_window_that_hears_the_modifiers_and_is_raised_over_the_point_gets_no_click() {
+    let display = Arc::new(TestDisplay::bare());
+    let world = mouse(&display);
+    let focused = Witness::new(&display, "Focused", 100, 100, 300, 200);
+    let shown = Witness::new(&display, "Shown", 150, 150, 300, 200);
+    display.focus(focused.window.id);
+    let (raising, id) = (display.clone(), focused.window.id);
+    between(&world, move || {
+        let conn = raising.connect();
+        conn.configure_window(id, &ConfigureWindowAux::new().stack_mode(StackMode::ABOVE)).unwrap();
+        conn.sync().unwrap();
+    });
+    let params = json!({"x": 200, "y": 200, "modifiers": ["ctrl"]});
+    world.refused("mouse.click", params, "window_changed");
+    assert_eq!((focused.strokes(), shown.strokes()), (vec![], vec![]));
+}
+
+#[test]
+fn a_pointer_that_does_not_get_to_the_point_presses_nothing() {
+    let display = TestDisplay::bare();
+    // A monitor beyond the screen's edge, where the server lets no pointer go.
+    display.set_monitor("screen-itself", 0, 0, 1280, 800);
+    display.set_monitor("beyond", 1280, 0, 500, 800);
+    let (world, window) = (mouse(&display), Witness::new(&display, "Paper", 0, 0, 1280, 800));
+    let answer = world.refused("mouse.click", json!({"x": 1500, "y": 100}), "pointer_moved");
+    assert_eq!(answer["results"][0]["output"]["clicks"], 0, "{answer:#}");
+    world.refused("mouse.scroll", json!({"x": 1500, "y": 100, "dy": 1}), "pointer_moved");
+    world.refused("mouse.drag", json!({"path": [[1500, 100], [5, 100]]}), "pointer_moved");
+    assert_eq!(window.strokes(), []);
+    let moved = done(&world, "mouse.move", json!({"x": 1500, "y": 100}));
+    assert_eq!(moved, json!({"x": 1500, "y": 100, "elsewhere": {"x": 1279, "y": 100}}));
+    // On the way there with the button down it is noticed as well, and the button comes up.
+    let answer = world.refused("mouse.drag", json!({"path": [[1200, 100], [1500, 100]]}), "pointer_moved");
+    assert_eq!(answer["results"][0]["output"]["released"], true, "{answer:#}");
+    assert_eq!(buttons_down(&display), 0);
+}
+
+#[test]
 fn a_window_that_changed_its_title_is_judged_anew_before_the_click() {
     let display = Arc::new(TestDisplay::start());
     let (world, window) = (mouse(&display), Witness::new(&display, "Paper", 100, 100, 300, 200));
