@@ -46,6 +46,8 @@ pub(crate) struct Sending<'a> {
     gesture: Arc<Gesture>,
     /// As they call themselves by now.
     windows: Vec<Window>,
+    /// What the program that is dragged in shows under the pointer meanwhile, such as the picture of what is dragged.
+    shown: Vec<Window>,
 }
 
 /// What was seen right after a batch, in the same grab.
@@ -68,7 +70,7 @@ impl After {
 impl<'a> Sending<'a> {
     pub(crate) fn new(desktop: &'a Arc<Desktop>, cx: &'a Context, gesture: Gesture) -> Self {
         let windows = gesture.windows.clone();
-        Self { desktop, cx, gesture: Arc::new(gesture), windows }
+        Self { desktop, cx, gesture: Arc::new(gesture), windows, shown: Vec::new() }
     }
 
     /// Sends it, once no other action sends.
@@ -326,11 +328,13 @@ impl<'a> Sending<'a> {
         part: Range<usize>,
         send: impl Fn(&mut Session, &Gesture, &Scene) -> Result<T, Trouble> + Clone + Send + 'static,
     ) -> Result<T, Fault> {
-        let points: Vec<_> = self.gesture.way[part.clone()].iter().map(|stop| stop.point).collect();
+        let all: Vec<_> = self.gesture.way[part.clone()].iter().map(|stop| stop.point).collect();
+        let drags = part.start > 0;
         let which = self.gesture.windows_of(part);
         for _ in 0..TITLES {
-            let windows: Vec<_> = which.iter().map(|index| self.windows[*index].clone()).collect();
-            let (points, gesture, send) = (points.clone(), self.gesture.clone(), send.clone());
+            let judged = which.iter().map(|index| &self.windows[*index]);
+            let windows: Vec<_> = judged.chain(&self.shown).cloned().collect();
+            let (points, gesture, send) = (all.clone(), self.gesture.clone(), send.clone());
             let guarded = self.desktop.work(move |session| {
                 let sending = |session: &mut Session| {
                     session.guarded(&windows, Aim::Points(&points), |session| {
@@ -349,21 +353,52 @@ impl<'a> Sending<'a> {
                     sent => sent,
                 }
             });
-            match guarded.await? {
-                Guarded::Sent(sent) => return Ok(sent),
-                Guarded::Changed(window) => {
+            match guarded.await {
+                Ok(Guarded::Sent(sent)) => return Ok(sent),
+                Err(fault) if drags && fault.code == WINDOW_CHANGED => {
+                    if !self.shows_more(&all).await? {
+                        return Err(fault);
+                    }
+                }
+                Err(fault) => return Err(fault),
+                Ok(Guarded::Changed(window)) => {
                     if !self.cx.permits(&self.gesture.effect(&window)) {
                         let message = "the window changed its class or title, and the policy does not permit the new \
                             one; look again and send the plan anew";
                         return Err(Fault::new(WINDOW_CHANGED, message));
                     }
-                    if let Some(known) = self.windows.iter_mut().find(|known| known.id == window.id) {
-                        *known = *window;
+                    for known in self.windows.iter_mut().chain(&mut self.shown) {
+                        if known.id == window.id {
+                            known.clone_from(&window);
+                        }
                     }
                 }
             }
         }
         Err(Fault::new(WINDOW_CHANGED, "the window changes its title again and again; try again"))
+    }
+
+    /// Learns what else is at these pixels by now. False where that is nothing new, or not all of it belongs to the process
+    /// that has the pointer, or the policy does not permit it.
+    async fn shows_more(&mut self, points: &[Point]) -> Result<bool, Fault> {
+        let points = points.to_vec();
+        let (found, _) = self.desktop.work(move |session| session.along(&points)).await?;
+        let Some(captor) = self.gesture.captor.map(|index| &self.windows[index]) else { return Ok(false) };
+        let is_new = |window: &Window| !self.windows.iter().any(|known| known.frame == window.frame);
+        let shown: Vec<_> = found.into_iter().filter(is_new).collect();
+        let is_own = |window: &Window| {
+            window.started.is_some() && (window.pid, window.started) == (captor.pid, captor.started)
+        };
+        let may_be = |window: &Window| is_own(window) && self.cx.permits(&self.gesture.effect(window));
+        if shown == self.shown || !shown.iter().all(may_be) {
+            return Ok(false);
+        }
+        if !shown.is_empty() {
+            let classes: Vec<_> = shown.iter().map(|window| window.class.clone()).collect();
+            self.cx.note("shown_on_the_way", classes);
+        }
+        self.shown = shown;
+        Ok(true)
     }
 
     fn end(&self) -> Point {

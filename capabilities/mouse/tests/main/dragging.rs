@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use llm_os_core::policy::Decision;
 use llm_os_desktop_test_support::{TestDisplay, until};
 use serde_json::json;
-use x11rb::protocol::xproto::{ConnectionExt as _, KeyButMask};
+use x11rb::protocol::xproto::{ConfigureWindowAux, ConnectionExt as _, KeyButMask, StackMode};
+use x11rb::wrapper::ConnectionExt as _;
 
 use crate::support::{buttons_down, done, forbid, mouse, text};
 use crate::witness::Witness;
@@ -133,15 +134,18 @@ fn each_window_of_the_way_is_stated_once_with_the_button() {
 
 #[test]
 fn a_window_that_comes_up_on_the_way_stops_the_drag_with_what_was_done_and_the_button_up() {
-    let display = TestDisplay::start();
+    let display = TestDisplay::bare();
+    let other = display.canvas_at(100, 500, 300, 200);
     let (world, window) = (mouse(&display), Witness::new(&display, "Paper", 100, 100, 500, 200));
     let y = window.window.rect.centre().1;
     let (world, params) = (&world, json!({"path": [[150, y], [550, y]], "duration_ms": 3_000}));
     let answer = std::thread::scope(|scope| {
         let answer = scope.spawn(move || world.send("mouse.drag", params));
         window.wait_for("motion", 5);
-        let area = llm_os_desktop_test_support::Area { x: 400, y: 90, width: 300, height: 300 };
-        let _above = display.picture(area, |_, _| [0, 0, 0]);
+        let conn = display.connect();
+        let aux = ConfigureWindowAux::new().x(400).y(90).stack_mode(StackMode::ABOVE);
+        conn.configure_window(other.window.id, &aux).unwrap();
+        conn.sync().unwrap();
         answer.join().unwrap()
     });
     let result = &answer["results"][0];
@@ -180,4 +184,58 @@ fn a_cancelled_drag_lets_go_of_the_button_and_the_modifiers() {
     assert!(was_down.load(Ordering::SeqCst));
     until("everything let go", || (buttons_down(&display) == 0).then_some(()));
     window.wait_for("release", 1);
+}
+
+const DROP: &str = r#"
+import sys, gi
+gi.require_version("Gtk", "3.0")
+gi.require_version("Gdk", "3.0")
+from gi.repository import Gdk, Gtk
+Gdk.set_program_class("Dropped")
+window = Gtk.Window(title="drop")
+window.set_default_size(500, 200)
+box = Gtk.Box(homogeneous=True)
+source, target = Gtk.Button(label="source"), Gtk.Label(label="target")
+source.drag_source_set(Gdk.ModifierType.BUTTON1_MASK, [], Gdk.DragAction.COPY)
+source.drag_source_add_text_targets()
+source.connect("drag-data-get", lambda w, c, data, i, t: data.set_text("moved", -1))
+target.drag_dest_set(Gtk.DestDefaults.ALL, [], Gdk.DragAction.COPY)
+target.drag_dest_add_text_targets()
+def received(w, c, x, y, data, i, t):
+    with open(sys.argv[1], "w") as file:
+        file.write(data.get_text())
+target.connect("drag-data-received", received)
+box.add(source)
+box.add(target)
+window.add(box)
+window.show_all()
+Gtk.main()
+"#;
+
+#[test]
+fn what_a_program_shows_under_the_pointer_while_it_is_dragged_from_does_not_stop_the_drag() {
+    let display = TestDisplay::start();
+    let world = mouse(&display);
+    let file = display.dir().join("dropped");
+    let _program = display.python(DROP, &[file.to_str().unwrap()]);
+    let area = display.window("Dropped").rect;
+    let (x, y) = area.centre();
+    done(&world, "mouse.drag", json!({"path": [[x - 150, y], [x + 150, y + 10]], "duration_ms": 600}));
+    until("what was dropped", || std::fs::read_to_string(&file).ok().filter(|text| text == "moved"));
+}
+
+#[test]
+fn what_a_program_shows_on_the_way_is_judged_as_well() {
+    let display = TestDisplay::start();
+    let world = mouse(&display);
+    let file = display.dir().join("dropped");
+    let _program = display.python(DROP, &[file.to_str().unwrap()]);
+    let window = display.window("Dropped");
+    let (x, y) = window.rect.centre();
+    // Everything but the window itself.
+    world.judge(|query| if text(&query, "title") == "drop" { Decision::Allow } else { Decision::Deny });
+    let params = json!({"path": [[x - 150, y], [x + 150, y + 10]], "duration_ms": 600});
+    let answer = world.refused("mouse.drag", params, "window_changed");
+    assert_eq!(answer["results"][0]["output"]["released"], true, "{answer:#}");
+    assert!(!file.exists());
 }
