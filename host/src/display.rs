@@ -32,7 +32,7 @@ pub(crate) enum DisplayError {
         "the virtual display needs {program}, which no absolute directory of PATH holds; on Debian: apt-get install {package}"
     )]
     Missing { program: &'static str, package: &'static str },
-    #[error("the virtual display does not start: {program} {why}; try it by hand, or start without it")]
+    #[error("the virtual display's {program} {why}")]
     Program { program: &'static str, why: String },
     #[error("the virtual display's {path} cannot be written: {source}")]
     Io { path: PathBuf, source: std::io::Error },

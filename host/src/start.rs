@@ -47,7 +47,7 @@ pub(crate) enum StartError {
     Audit(#[from] audit::OpenError),
     #[error("the first audit record cannot be written: {0}")]
     Record(#[from] Fault),
-    #[error(transparent)]
+    #[error("there is no display: {0}")]
     Display(#[from] DisplayError),
     #[error(transparent)]
     Listen(#[from] ListenError),

@@ -156,11 +156,7 @@ impl Keeper {
         let mut pause = PAUSE;
         loop {
             let begun = Instant::now();
-            let mut manager = self.start_manager()?;
-            if let (Some(ready), Some(number)) = (self.ready.take(), self.number) {
-                let _ = ready.send(Ok(number));
-            }
-            let _ = wait(&[self.stopped.as_fd(), server.pidfd.as_fd(), manager.pidfd.as_fd()], None);
+            let ended = self.run_manager(&server);
             // A manager ends with its server, and may be seen to do so first.
             pause = if begun.elapsed() > STEADY { PAUSE } else { LONGEST_PAUSE.min(pause * 2) };
             let _ = wait(&[self.stopped.as_fd(), server.pidfd.as_fd()], Some(pause));
@@ -170,9 +166,26 @@ impl Keeper {
             if let Some(why) = server.ended() {
                 return Err(DisplayError::Program { program: XVFB, why });
             }
-            if let Some(why) = manager.ended() {
-                tracing::warn!("the virtual display's {OPENBOX} {why}; starting it again");
+            // A server that lives keeps its windows.
+            match ended {
+                Err(error) if self.ready.is_some() => return Err(error),
+                Err(error) => tracing::warn!("{error}; starting it again"),
+                Ok(()) => {}
             }
+        }
+    }
+
+    /// Runs the window manager until the display is to end, or one of both programs died: where that is this one, it is
+    /// an error.
+    fn run_manager(&mut self, server: &Program) -> Result<(), DisplayError> {
+        let mut manager = self.start_manager()?;
+        if let (Some(ready), Some(number)) = (self.ready.take(), self.number) {
+            let _ = ready.send(Ok(number));
+        }
+        let _ = wait(&[self.stopped.as_fd(), server.pidfd.as_fd(), manager.pidfd.as_fd()], None);
+        match manager.ended() {
+            Some(why) => Err(DisplayError::Program { program: OPENBOX, why }),
+            None => Ok(()),
         }
     }
 

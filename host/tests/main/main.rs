@@ -13,6 +13,7 @@ mod client;
 mod confirm;
 mod daemon;
 mod describe;
+mod desktop;
 mod display;
 mod environment;
 mod json;
