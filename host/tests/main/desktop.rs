@@ -260,7 +260,7 @@ fn a_display_that_dies_is_unavailable_until_it_is_back() {
     wait_for("the display to be back", || {
         let answer = one(&daemon, "monitor.list", json!({}));
         assert!(["", "unavailable"].contains(&code(&answer)), "{answer:#}");
-        (code(&answer) == "").then_some(())
+        code(&answer).is_empty().then_some(())
     });
     wait_for("both programs", || started(&daemon, "Xvfb").and(started(&daemon, "openbox")));
     daemon.stop();
