@@ -1,9 +1,9 @@
 //! What the kernel knows of the process behind a window (proc(5)).
 
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 /// A process, as far as it may be looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,7 +47,7 @@ fn holds_pty_master(dir: &Path) -> Option<bool> {
     Some(targets.into_iter().any(|target| target.as_os_str().as_bytes().ends_with(b"/ptmx")))
 }
 
-/// Looks through the process and everything below it.
+/// Looks through the process and everything below it. What cannot be looked through may be one, unless it is gone.
 fn approves(pid: u32, depth: u32) -> bool {
     const DEEPEST: u32 = 16;
     let dir = PathBuf::from(format!("/proc/{pid}"));
@@ -57,14 +57,37 @@ fn approves(pid: u32, depth: u32) -> bool {
     if depth == DEEPEST {
         return true;
     }
-    let Ok(threads) = fs::read_dir(dir.join("task")) else { return false };
-    threads.flatten().any(|thread| {
-        let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-        children
+    let threads = match fs::read_dir(dir.join("task")) {
+        Ok(threads) => threads,
+        Err(error) => return !is_gone(&error),
+    };
+    threads.flatten().any(|thread| match children(&thread.path().join("children")) {
+        Ok(children) => children
             .split_ascii_whitespace()
             .filter_map(|child| child.parse().ok())
-            .any(|child| approves(child, depth + 1))
+            .any(|child| approves(child, depth + 1)),
+        Err(error) => !is_gone(&error),
     })
+}
+
+/// The kernel skips a child where the one before it in the list ends in the middle of a reading. Such a one is in no
+/// later reading, so the first of two equal readings skipped nothing.
+fn children(file: &Path) -> io::Result<String> {
+    const MOST_READINGS: usize = 64;
+    let mut before = fs::read_to_string(file)?;
+    for _ in 0..MOST_READINGS {
+        let now = fs::read_to_string(file)?;
+        if now == before {
+            return Ok(now);
+        }
+        before = now;
+    }
+    Err(io::Error::other("the children change all the time"))
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
 }
 
 #[cfg(test)]
@@ -76,6 +99,31 @@ mod tests {
         let own = Process::of(std::process::id()).unwrap();
         assert_eq!(own.executable, std::env::current_exe().ok());
         assert!(own.started.is_some() && !own.terminal && !own.approves);
+    }
+
+    #[test]
+    fn a_confirmation_is_found_among_children_that_end_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let stand_in = dir.path().join("llmsh");
+        fs::copy("/bin/sleep", &stand_in).unwrap();
+        // Those that end come before it in the kernel's list.
+        let script = format!(
+            "for n in 1 2 3 4 5 6 7 8 9; do for m in 1 2 3 4 5 6 7 8 9; do sleep 0.$n$m & done; done; '{}' 9 & \
+             wait; wait",
+            stand_in.display()
+        );
+        #[expect(clippy::disallowed_methods, reason = "tests start real programs, which nothing contains")]
+        let mut shell = std::process::Command::new("/bin/sh").args(["-c", &script]).spawn().unwrap();
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(2);
+        let mut found = 0;
+        while std::time::Instant::now() < end {
+            let finds = approves(shell.id(), 0);
+            assert!(finds || found == 0, "it was missed after it was found {found} times");
+            found += usize::from(finds);
+        }
+        assert!(found > 0);
+        shell.kill().unwrap();
+        shell.wait().unwrap();
     }
 
     #[test]

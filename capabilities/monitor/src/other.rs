@@ -6,7 +6,8 @@
 //!
 //! Such a display tells nobody which window is where. So a picture hides nothing, and looking is an effect on the whole
 //! display with the role `unknown`. Nor does it tell when something is drawn. A picture has the pixels of the layout, so a
-//! monitor with a scale is shown at the size in which its coordinates count.
+//! monitor with a scale is shown at the size in which its coordinates count. A compositor that draws the pointer itself,
+//! as headless ones do, has it in every picture.
 
 #[cfg(feature = "xcap")]
 mod xcap;

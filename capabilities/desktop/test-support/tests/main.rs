@@ -81,8 +81,8 @@ fn two_monitors_are_two_and_one_can_go() {
 #[test]
 fn a_display_ends_with_its_value_and_leaves_nothing() {
     let display = TestDisplay::start();
-    let (server, name) = (display.server_pid(), display.display().name);
+    // Its number may be that of another test's display at once.
+    let server = display.server_pid();
     drop(display);
     assert!(!std::path::Path::new(&format!("/proc/{server}")).exists());
-    assert!(!std::path::Path::new(&format!("/tmp/.X11-unix/X{}", &name[1..])).exists());
 }

@@ -1,7 +1,7 @@
 //! Keys that stay down, and what must not stay after them.
 
 use llm_os_core::Setup;
-use llm_os_desktop_test_support::until;
+use llm_os_desktop_test_support::{TestDisplay, until};
 use llm_os_keyboard::Keyboard;
 use llm_os_test_support::World;
 use serde_json::json;
@@ -33,10 +33,12 @@ fn what_a_connection_holds_is_released_when_it_ends() {
 #[test]
 fn what_a_killed_host_held_is_released_by_the_next_one() {
     // D05
-    let desk = Desk::new();
-    let xev = Xev::start(&desk.display);
-    let rival = Rival::on(&desk.display);
+    let display = TestDisplay::start();
+    let xev = Xev::start(&display);
+    let rival = Rival::on(&display);
     rival.key(KEY_PRESS_EVENT, CONTROL);
+    assert_eq!(rival.down(), [CONTROL]);
+    let desk = Desk::on(display);
     desk.does("keyboard.press", json!({"keys": "b"}));
     assert_eq!(rival.down(), [] as [u8; 0]);
     xev.events_until("b");

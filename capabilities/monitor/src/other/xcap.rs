@@ -1,8 +1,8 @@
 //! Pictures by `xcap`, and by the part of it that speaks to compositors.
 
 use llm_os_core::{Code, Fault};
-use llm_os_desktop::Desktop;
 use llm_os_desktop::geometry::{Layout, Monitor, Rect};
+use llm_os_desktop::{DISPLAY_CHANGED, Desktop};
 
 use super::unavailable;
 use crate::scale::scale;
@@ -63,15 +63,23 @@ type Source<'a> = Box<dyn FnMut(&Monitor) -> Result<Picture, Fault> + 'a>;
 /// Whatever gives a picture of a monitor here.
 #[cfg(target_os = "linux")]
 fn source(name: &str, cursor: bool) -> Result<Source<'_>, Fault> {
-    use libwayshot_xcap::region::{LogicalRegion, Position, Region, Size};
+    use libwayshot_xcap::region::{Position, Size};
 
     let Some(connection) = compositor(name)? else {
         return Ok(Box::new(portal(name)?));
     };
     Ok(Box::new(move |monitor| {
         let Rect { x, y, width, height } = monitor.rect;
-        let inner = Region { position: Position { x, y }, size: Size { width, height } };
-        let picture = connection.screenshot(LogicalRegion { inner }, cursor);
+        let place = (Position { x, y }, Size { width, height });
+        // A whole output at a time: of a region it asks the neighbouring outputs for their part as well, which has no
+        // pixels, and that ends the connection.
+        let is_there = |region: &libwayshot_xcap::region::Region| (region.position, region.size) == place;
+        let outputs = connection.get_all_outputs();
+        let Some(output) = outputs.iter().find(|output| is_there(&output.logical_region.inner)) else {
+            let message = "the outputs are arranged in another way by now; look again by monitor.list";
+            return Err(Fault::new(DISPLAY_CHANGED, message));
+        };
+        let picture = connection.screenshot_outputs(std::slice::from_ref(output), cursor);
         let picture = picture
             .map_err(|e| unavailable("the compositor gave no picture").log(e.to_string()))?
             .into_rgba8();

@@ -6,3 +6,4 @@ mod pictures;
 mod refused;
 mod support;
 mod time;
+mod wayland;
