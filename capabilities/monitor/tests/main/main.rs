@@ -7,3 +7,4 @@ mod refused;
 mod support;
 mod time;
 mod wayland;
+mod wayland;
