@@ -7,4 +7,3 @@ mod refused;
 mod support;
 mod time;
 mod wayland;
-mod wayland;
