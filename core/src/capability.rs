@@ -75,6 +75,7 @@ use crate::effect::{Effect, Effectful, FactSpec, Kind, Verb};
 use crate::error::{Code, Fault};
 use crate::name::ActionName;
 use crate::policy::{self, Decision, Judge, Principal, Query};
+use crate::reach::{Profile, Reach};
 
 pub use crate::pipeline::Granted;
 
@@ -105,7 +106,7 @@ pub trait Capability: Sized + Send + Sync + 'static {
     type Output: Serialize + JsonSchema;
 
     /// Called once at start. A fault marks the capability unavailable, with the fault's message as the reason; the
-    /// host still runs.
+    /// host still runs, unless the fault says [`Fault::keeps_host_from_starting`].
     ///
     /// # Errors
     ///
@@ -208,6 +209,9 @@ pub struct Setup {
     pub roots: Vec<Root>,
     /// The display that may be driven, where the operator gave one.
     pub display: Option<Display>,
+    /// The host's state directory, which no plan can reach: a capability that keeps something between plans makes a
+    /// directory of its own name there, with mode 0700. None where nothing may be kept.
+    pub state: Option<PathBuf>,
 }
 
 /// A display and how to reach it.
@@ -250,6 +254,8 @@ pub struct Context {
     pub(crate) cancel: CancellationToken,
     pub(crate) deadline: Instant,
     pub(crate) connection: ConnectionId,
+    pub(crate) run: String,
+    pub(crate) profile: Profile,
     pub(crate) notes: Mutex<serde_json::Map<String, serde_json::Value>>,
 }
 
@@ -257,6 +263,31 @@ impl Context {
     /// The connection that the plan came by; see [`Capability::disconnected`].
     pub fn connection(&self) -> ConnectionId {
         self.connection
+    }
+
+    /// Who sent the plan.
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// The host's own unique id of the run, as `meta.run` of the answer tells it.
+    pub fn run(&self) -> &str {
+        &self.run
+    }
+
+    /// Whether a human confirmed this plan.
+    pub fn confirmed(&self) -> bool {
+        self.confirmed
+    }
+
+    /// What a program that this action starts may touch, by the policy that the plan began with.
+    pub fn reach(&self) -> Reach {
+        self.judge.reach(&self.principal, self.confirmed)
+    }
+
+    /// What the policies that let a program run add to its reach.
+    pub fn profile(&self) -> &Profile {
+        &self.profile
     }
 
     /// Adds a fact to the record of this action's outcome, such as the digest of what it gave out. Never a secret.

@@ -104,12 +104,22 @@ pub struct Fault {
     pub output: Option<Box<RawValue>>,
     /// What the operator should see beside the message.
     pub log: Option<String>,
+    /// See [`Fault::keeps_host_from_starting`].
+    pub fatal: bool,
 }
 
 impl Fault {
     /// A fault with a code and the sentence for the caller.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), path: None, details: None, output: None, log: None }
+        Self {
+            code,
+            message: message.into(),
+            path: None,
+            details: None,
+            output: None,
+            log: None,
+            fatal: false,
+        }
     }
 
     /// A value that is well typed but not accepted, at `path` relative to the params.
@@ -147,6 +157,14 @@ impl Fault {
     #[must_use]
     pub fn log(mut self, text: impl Into<String>) -> Self {
         self.log = Some(text.into());
+        self
+    }
+
+    /// For [`Capability::open`](crate::Capability::open): a protection that the operator requires cannot be had, so that
+    /// the host must not start, rather than run without it.
+    #[must_use]
+    pub fn keeps_host_from_starting(mut self) -> Self {
+        self.fatal = true;
         self
     }
 

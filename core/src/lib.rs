@@ -27,6 +27,7 @@ pub mod name;
 pub mod path;
 pub mod pipeline;
 pub mod policy;
+pub mod reach;
 pub mod redact;
 pub mod registry;
 pub mod request;
@@ -42,6 +43,7 @@ pub use error::{Code, Fault};
 pub use inventory;
 pub use pipeline::Ledger;
 pub use policy::{Decision, Judge, Principal, Ruling};
+pub use reach::{Network, Profile, Reach};
 pub use registry::{Registration, Registry};
 pub use value::{Binary, Secret, Text};
 

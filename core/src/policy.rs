@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::effect::Effect;
 use crate::name::{ActionName, Id};
+use crate::reach::{Profile, Reach};
 
 /// Who sent a plan. The uid comes from the socket (`SO_PEERCRED`, unix(7)); the session is the caller's own word.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -66,6 +67,16 @@ pub struct Ruling {
     pub decision: Decision,
     /// The policies that made it; empty where nothing permits, which is a deny.
     pub policies: Vec<Reason>,
+    /// Where it lets a program run: what its policies add to the program's reach.
+    #[serde(skip_serializing_if = "Profile::is_empty")]
+    pub profile: Profile,
+}
+
+impl Ruling {
+    /// A decision with the policies that made it, and nothing added.
+    pub fn new(decision: Decision, policies: Vec<Reason>) -> Self {
+        Self { decision, policies, profile: Profile::default() }
+    }
 }
 
 /// One authorisation request.
@@ -90,19 +101,24 @@ pub trait Judge: Send + Sync {
     /// where unsure.
     fn covers_subtree(&self, query: Query<'_>) -> bool;
 
+    /// What a program that this caller starts may touch: what the policy permits outright, and where `confirmed`, what it
+    /// permits once a human confirmed.
+    fn reach(&self, principal: &Principal, confirmed: bool) -> Reach;
+
     /// SHA-256 of the loaded policies, in hexadecimal, for the record.
     fn policy_sha256(&self) -> &str;
 }
 
 /// The ruling on one effect with the rules that no policy can lift.
 pub(crate) fn rule(judge: &dyn Judge, query: Query<'_>) -> Ruling {
-    let host = |decision, why: &str| Ruling { decision, policies: vec![Reason::host(why)] };
     if let Some(why) = &query.effect.refuses {
-        return host(Decision::Deny, why);
+        return Ruling::new(Decision::Deny, vec![Reason::host(&**why)]);
     }
     let ruling = judge.judge(query);
     match &query.effect.asks {
-        Some(why) if ruling.decision == Decision::Allow => host(Decision::Confirm, why),
+        Some(why) if ruling.decision == Decision::Allow => {
+            Ruling { decision: Decision::Confirm, policies: vec![Reason::host(&**why)], ..ruling }
+        }
         _ => ruling,
     }
 }

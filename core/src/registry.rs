@@ -258,6 +258,14 @@ pub enum RegistryError {
         /// What was found and expected.
         message: String,
     },
+    /// A protection that is required cannot be had on this machine ([`Fault::keeps_host_from_starting`]).
+    #[error("the host does not start, since {name} cannot be held to what is required: {why}")]
+    Required {
+        /// The capability.
+        name: &'static str,
+        /// What is missing.
+        why: String,
+    },
 }
 
 impl Registry {
@@ -293,7 +301,7 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// A table that does not fit, or that belongs to no capability. A capability that cannot open is not an error: it
+    /// A table that does not fit, or that belongs to no capability; a protection that is required and missing. A capability that cannot open is not an error: it
     /// is unavailable, see [`Registry::unavailable`].
     pub fn open(&mut self, configs: &BTreeMap<String, Json>, setup: &Setup) -> Result<(), RegistryError> {
         if let Some(name) = configs.keys().find(|name| !self.linked.contains_key(name.as_str())) {
@@ -304,6 +312,9 @@ impl Registry {
         for (name, (registration, state)) in &mut self.linked {
             *state = match (registration.open)(configs.get(*name).unwrap_or(&empty), setup) {
                 Ok(opened) => State::Open(opened),
+                Err(OpenError::Fault(fault)) if fault.fatal => {
+                    return Err(RegistryError::Required { name, why: fault.message.into_owned() });
+                }
                 Err(OpenError::Fault(fault)) => State::Unavailable(fault.message.into_owned()),
                 Err(OpenError::Config(e)) => {
                     let path = e.path().trim_start_matches('$').to_owned();

@@ -30,6 +30,7 @@ use llm_os_core::effect::Kind;
 use llm_os_core::name::ActionName;
 use llm_os_core::path;
 use llm_os_core::policy::{Decision, Judge, Principal, Query, Reason, Ruling};
+use llm_os_core::reach::Reach;
 use llm_os_core::registry::Registry;
 
 pub(crate) use cli::{PolicyCommand, command};
@@ -201,7 +202,7 @@ impl Policy {
             return ruling;
         }
         if unconfirmed.decision() == Answer::Allow {
-            return Ruling { decision: Decision::Allow, policies: self.reasons([&unconfirmed]) };
+            return Ruling::new(Decision::Allow, self.reasons([&unconfirmed]));
         }
         let confirmed = match ask(true) {
             Ok(response) => response,
@@ -211,10 +212,8 @@ impl Policy {
             return ruling;
         }
         match confirmed.decision() {
-            Answer::Allow => {
-                Ruling { decision: Decision::Confirm, policies: self.reasons([&unconfirmed, &confirmed]) }
-            }
-            Answer::Deny => Ruling { decision: Decision::Deny, policies: self.reasons([&confirmed]) },
+            Answer::Allow => Ruling::new(Decision::Confirm, self.reasons([&unconfirmed, &confirmed])),
+            Answer::Deny => Ruling::new(Decision::Deny, self.reasons([&confirmed])),
         }
     }
 
@@ -258,6 +257,10 @@ impl Judge for Policy {
             && subtree::is_uniform_below(&dir.id, rules, &self.roots)
     }
 
+    fn reach(&self, _: &Principal, _: bool) -> Reach {
+        Reach::default()
+    }
+
     fn policy_sha256(&self) -> &str {
         &self.sha256
     }
@@ -278,8 +281,7 @@ impl Relevant {
 
 /// A refusal of the host's own.
 fn denied(why: impl Into<String>) -> Ruling {
-    let reason = Reason::host(why);
-    Ruling { decision: Decision::Deny, policies: vec![reason] }
+    Ruling::new(Decision::Deny, vec![Reason::host(why)])
 }
 
 /// A deny if a policy could not be evaluated: Cedar skips such a policy, and a skipped `forbid` would fail open.

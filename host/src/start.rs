@@ -114,7 +114,7 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
     )?;
     // Only who holds the log's lock may touch what lies beside it. Dropped after the host, whose capabilities use it.
     let (_own_display, display) = display(args.virtual_display, args.display, &config.display, &state)?;
-    let setup = Setup { roots: roots.clone(), display: display.clone() };
+    let setup = Setup { roots: roots.clone(), display: display.clone(), state: Some(state.clone()) };
     registry.open(&tables, &setup).map_err(|e| StartError::Capability(located(&e, file.as_deref())))?;
     warn_of_unavailable(&registry);
     let plan = listen(&socket, access)?;
@@ -261,7 +261,9 @@ fn located(error: &RegistryError, file: Option<&Path>) -> String {
             format!("capabilities.{name}{path}{}", unknown.map_or(String::new(), |field| format!(".{field}")))
         }
         RegistryError::NoSuchCapability { name, .. } => format!("capabilities.{name}"),
-        RegistryError::Duplicate(_) | RegistryError::Contract { .. } => return error.to_string(),
+        RegistryError::Duplicate(_) | RegistryError::Contract { .. } | RegistryError::Required { .. } => {
+            return error.to_string();
+        }
     };
     let line = file.and_then(|file| line_of(&fs::read_to_string(file).ok()?, &key));
     match (file, line) {

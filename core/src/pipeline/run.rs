@@ -17,6 +17,7 @@ use crate::pipeline::ports::{Approvals, Durable, Ledger};
 use crate::pipeline::record::decided;
 use crate::pipeline::stages::{Cleared, JudgedAction, Plan, Refused, resolve_again, rule_action};
 use crate::policy::Decision;
+use crate::reach::Profile;
 use crate::redact::Mask;
 use crate::request::Call;
 use crate::response::{ActionResult, Meta, Response, Status};
@@ -120,7 +121,7 @@ impl<'a, L: Ledger, A: Approvals> Run<'a, L, A> {
             }
             let action = if index == 0 { Ok(action) } else { self.judge_again(index, &action)? };
             let result = match action {
-                Ok(action) => self.act(index, action, &cx).await?,
+                Ok(action) => self.act(index, action, cx).await?,
                 Err(fault) => self.failed_to_resolve(index, fault.in_action(index)),
             };
             let ended = self.keep(index, result);
@@ -140,6 +141,8 @@ impl<'a, L: Ledger, A: Approvals> Run<'a, L, A> {
             cancel: self.cancel.clone(),
             deadline: self.deadline,
             connection: self.plan.connection,
+            run: self.plan.run.clone(),
+            profile: Profile::default(),
             notes: Mutex::default(),
         }
     }
@@ -204,8 +207,14 @@ impl<'a, L: Ledger, A: Approvals> Run<'a, L, A> {
     }
 
     /// Records the intent, grants, executes, and records the outcome.
-    async fn act(&mut self, index: usize, action: JudgedAction, cx: &Context) -> Result<ActionResult, Fault> {
+    async fn act(
+        &mut self,
+        index: usize,
+        action: JudgedAction,
+        mut cx: Context,
+    ) -> Result<ActionResult, Fault> {
         let call = &self.plan.calls[index];
+        cx.profile = action.ruling.profile.clone();
         let effects = action.resolved.effects.clone();
         let recorded = self.record(index, action).await?;
         let changes = effects
@@ -214,7 +223,7 @@ impl<'a, L: Ledger, A: Approvals> Run<'a, L, A> {
             .filter(|effect| matches!(effect.verb, Verb::Change | Verb::Destroy | Verb::Inject));
         self.touched.extend(changes.map(|effect| effect.resource.clone()));
         let start = Instant::now();
-        let ended = recorded.execute(self.door, call, cx).await;
+        let ended = recorded.execute(self.door, call, &cx).await;
         let mut outcome = Outcome::new(if ended.is_ok() { "ok" } else { "failed" });
         outcome.duration_us = u64::try_from(start.elapsed().as_micros()).ok();
         let mut result = ActionResult::new(call.name.clone(), Status::Ok);

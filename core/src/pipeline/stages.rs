@@ -7,6 +7,7 @@ use crate::error::{Code, Fault, excerpt};
 use crate::name::Id;
 use crate::pipeline::ports::{Approvals, Claim, HeldAction, HeldPlan, Pending};
 use crate::policy::{self, Decision, Judge, Principal, Query, Reason, Ruling};
+use crate::reach::Profile;
 use crate::registry::{AnyResolved, Checked, Registry};
 use crate::request::{Call, Mode, Request, Unread};
 use crate::value::Secret;
@@ -190,13 +191,14 @@ pub(super) fn rule_action(
     call: &Call,
     effects: &Effects,
 ) -> Ruling {
-    let mut ruling = Ruling { decision: Decision::Allow, policies: Vec::new() };
+    let mut ruling = Ruling::new(Decision::Allow, Vec::new());
     if call.danger.is_some() {
-        let policies = vec![Reason::host("the action states a danger")];
-        ruling = Ruling { decision: Decision::Confirm, policies };
+        ruling = Ruling::new(Decision::Confirm, vec![Reason::host("the action states a danger")]);
     }
+    let mut profile = Profile::default();
     for effect in effects.as_slice() {
         let one = policy::rule(judge, Query { principal, action: &call.name, effect });
+        profile.add(&one.profile);
         if one.decision > ruling.decision {
             ruling = one;
         } else if one.decision == ruling.decision {
@@ -205,7 +207,7 @@ pub(super) fn rule_action(
     }
     ruling.policies.sort();
     ruling.policies.dedup();
-    ruling
+    Ruling { profile, ..ruling }
 }
 
 /// One action with its ruling.

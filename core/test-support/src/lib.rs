@@ -44,8 +44,8 @@ use llm_os_core::pipeline::{
 use llm_os_core::policy::{Query, Reason};
 use llm_os_core::request::Request;
 use llm_os_core::{
-    Capability, Code, ConnectionId, Decision, Fault, Judge, Principal, Registration, Registry, Root, Ruling,
-    Secret, Setup,
+    Capability, Code, ConnectionId, Decision, Fault, Judge, Principal, Profile, Reach, Registration,
+    Registry, Root, Ruling, Secret, Setup, Verb,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -93,7 +93,7 @@ impl World {
     ///
     /// Where the capability breaks its contract or the configuration does not fit.
     pub fn opened<C: Capability>(config: Value, roots: &[Root]) -> (Self, Option<String>) {
-        Self::set_up::<C>(config, Setup { roots: roots.to_vec(), display: None })
+        Self::set_up::<C>(config, Setup { roots: roots.to_vec(), ..Setup::default() })
     }
 
     /// The same with everything else that a host tells a capability, such as its display.
@@ -106,6 +106,13 @@ impl World {
         let own = dir.path().canonicalize().expect("the temporary directory's real path");
         let own = Root { path: own, mode: Mode::Write };
         let setup = Setup { roots: [vec![own], setup.roots].concat(), ..setup };
+        let of_mode =
+            |mode| setup.roots.iter().filter(move |root| root.mode == mode).map(|root| root.path.clone());
+        let reach = Reach {
+            read: of_mode(Mode::Read).collect(),
+            write: of_mode(Mode::Write).collect(),
+            ..Reach::default()
+        };
         let registration: &'static Registration = Box::leak(Box::new(Registration::of::<C>()));
         let mut registry = Registry::of([registration]).unwrap_or_else(|e| panic!("{e}"));
         let config = Json::parse(config.to_string().as_bytes()).expect("a configuration without null");
@@ -120,6 +127,8 @@ impl World {
                 rule: Mutex::new(Arc::new(|_| Decision::Allow)),
                 covers: Mutex::new(false),
                 clear: Mutex::new(false),
+                reach: Mutex::new(reach),
+                profile: Mutex::default(),
             }),
             ledger: Memory::default(),
             approvals: Desk::default(),
@@ -160,6 +169,16 @@ impl World {
     /// Lets the policy say `@record("clear")`.
     pub fn judge_records_in_clear(&self, clear: bool) {
         *held(&self.rules.clear) = clear;
+    }
+
+    /// Replaces what programs may touch; before that it is the roots.
+    pub fn reaches(&self, reach: Reach) {
+        *held(&self.rules.reach) = reach;
+    }
+
+    /// Replaces what the policy adds to the reach of every program.
+    pub fn adds_to_reach(&self, profile: Profile) {
+        *held(&self.rules.profile) = profile;
     }
 
     /// Lets the log fail from now on (`audit_unavailable`), or work again.
@@ -347,13 +366,23 @@ struct Rules {
     rule: Mutex<Arc<Rule>>,
     covers: Mutex<bool>,
     clear: Mutex<bool>,
+    reach: Mutex<Reach>,
+    profile: Mutex<Profile>,
 }
 
 impl Judge for Rules {
     fn judge(&self, query: Query<'_>) -> Ruling {
         let rule = held(&self.rule).clone();
         let policies = vec![Reason { policy: "test".to_owned(), reason: None, clear: *held(&self.clear) }];
-        Ruling { decision: rule(query), policies }
+        let profile = match query.effect.verb {
+            Verb::Run => held(&self.profile).clone(),
+            _ => Profile::default(),
+        };
+        Ruling { decision: rule(query), policies, profile }
+    }
+
+    fn reach(&self, _: &Principal, _: bool) -> Reach {
+        held(&self.reach).clone()
     }
 
     fn covers_subtree(&self, _: Query<'_>) -> bool {

@@ -107,7 +107,7 @@ pub(crate) fn test(source: &Source, tests: &str, mut registry: Registry) -> Resu
     let cases = cases.map_err(|e| PolicyError::Setup(format!("the tests cannot be read: {e}")))?;
     let world =
         World::new(&cases.files).map_err(|e| PolicyError::Setup(format!("no world to test in: {e}")))?;
-    let setup = Setup { roots: world.roots(), display: None };
+    let setup = Setup { roots: world.roots(), ..Setup::default() };
     registry.open(&BTreeMap::new(), &setup).map_err(|e| PolicyError::Setup(e.to_string()))?;
     let protected = Protected::new([world.dir.join("state")])?;
     let policy = Arc::new(Policy::load(source, &registry, &setup.roots, protected)?);
@@ -163,7 +163,7 @@ fn judge_effects(
     world: &World,
 ) -> Result<Ruling, String> {
     let action = ActionName::new(action).ok_or_else(|| format!("\"{action}\" is not an action name"))?;
-    let mut all = Ruling { decision: Decision::Allow, policies: Vec::new() };
+    let mut all = Ruling::new(Decision::Allow, Vec::new());
     for stated in effects {
         let concrete =
             policy.vocabulary.of_action(&action).find(|concrete| concrete.verb.as_str() == stated.verb);
@@ -251,7 +251,7 @@ fn judge_plan(
     }
     let decision = response.results.iter().filter_map(|result| result.decision).max();
     let policies = response.results.into_iter().filter_map(|result| result.policies).flatten().collect();
-    decision.map(|decision| Ruling { decision, policies }).ok_or_else(|| "nothing was decided".to_owned())
+    decision.map(|decision| Ruling::new(decision, policies)).ok_or_else(|| "nothing was decided".to_owned())
 }
 
 /// The directories that cases are about; removed in the end.
