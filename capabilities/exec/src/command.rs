@@ -14,7 +14,8 @@ use crate::config::Config;
 use crate::display;
 use crate::image::{self, Cache};
 use crate::program::Runnable;
-use crate::spawn::{self, CStrings, Isolation, Program, Tree};
+use crate::sandbox::Contained;
+use crate::spawn::{Program, Tree};
 use crate::walk::{self, Found};
 
 /// A program with everything it gets, ready to be judged and then to run.
@@ -22,8 +23,8 @@ pub struct Command {
     runnable: Runnable,
     /// As the plan states it.
     argv: Vec<String>,
-    env: CStrings,
-    display: Option<Display>,
+    env: Vec<CString>,
+    pub(crate) display: Option<Display>,
     cwd: Directory,
     stdin: Option<Secret>,
     pub(crate) timeout: Duration,
@@ -33,9 +34,11 @@ pub struct Command {
 }
 
 struct Directory {
-    fd: OwnedFd,
+    /// Held open, so that its inode is not used for another one meanwhile.
+    _fd: OwnedFd,
+    path: CString,
+    inode: (u64, u64),
     resource: Resource,
-    identity: Identity,
 }
 
 impl Command {
@@ -74,7 +77,7 @@ impl Command {
     pub(crate) fn spawn(
         &self,
         [stdout, stderr]: [BorrowedFd<'_>; 2],
-        isolation: Isolation,
+        contained: &Contained,
     ) -> io::Result<Tree> {
         let stdin = match &self.stdin {
             Some(text) => image::seal_bytes(text.expose().as_bytes())?,
@@ -86,16 +89,17 @@ impl Command {
                 (interpreter.image()?, Some(script.image()?), self.interpreter_argv("/proc/self/fd/3"))
             }
         };
-        let argv = argv.into_iter().map(CString::new).collect::<Result<_, _>>()?;
-        let program = Program {
+        let argv = argv.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>()?;
+        contained.start(&Program {
             image: program.as_fd(),
-            argv: &CStrings::new(argv),
+            argv: &argv,
             env: &self.env,
-            cwd: self.cwd.fd.as_fd(),
+            directory: &self.cwd.path,
+            directory_identity: self.cwd.inode,
             stdio: [stdin.as_fd(), stdout, stderr],
             script: script.as_ref().map(OwnedFd::as_fd),
-        };
-        spawn::spawn(&program, isolation)
+            tty: false,
+        })
     }
 
     /// What the interpreter of a script gets, as the kernel would pass it (execve(2)); `script` is how it is spelled.
@@ -114,7 +118,9 @@ impl Effectful for Command {
             Runnable::Script { script, interpreter, .. } => Effects::one(script.run(&self.argv, cwd))
                 .and(interpreter.run(&self.interpreter_argv(&script.path()), cwd)),
         };
-        let run = run.and(Effect::new(Verb::Observe, self.cwd.resource.clone(), self.cwd.identity.clone()));
+        let (device, inode) = self.cwd.inode;
+        let identity = Identity::new(format!("{device}:{inode}"));
+        let run = run.and(Effect::new(Verb::Observe, self.cwd.resource.clone(), identity));
         match &self.display {
             Some(display) => display::effects(display, run),
             None => run,
@@ -125,8 +131,9 @@ impl Effectful for Command {
 impl Directory {
     fn open(path: &[u8]) -> Result<Self, Fault> {
         let Found { file: fd, real, stat, .. } = walk::open_directory(path)?;
-        let identity = Identity::new(format!("{}:{}", stat.st_dev, stat.st_ino));
-        Ok(Self { fd, resource: Resource::path(&real), identity })
+        let text =
+            CString::new(real.as_slice()).map_err(|_| Fault::invalid("", "a path holds a NUL character"))?;
+        Ok(Self { _fd: fd, path: text, inode: (stat.st_dev, stat.st_ino), resource: Resource::path(&real) })
     }
 }
 
@@ -135,7 +142,7 @@ fn environment(
     given: BTreeMap<String, Secret>,
     config: &Config,
     display: Option<&Display>,
-) -> Result<CStrings, Fault> {
+) -> Result<Vec<CString>, Fault> {
     let mut env: BTreeMap<String, String> = BTreeMap::from(
         [
             ("PATH", config.path.as_str()),
@@ -149,8 +156,5 @@ fn environment(
     env.extend(given.into_iter().map(|(name, value)| (name, value.into_exposed())));
     env.extend(display.into_iter().flat_map(display::variables));
     let texts = env.into_iter().map(|(name, value)| CString::new(format!("{name}={value}")));
-    let texts = texts
-        .collect::<Result<_, _>>()
-        .map_err(|_| Fault::invalid("env", "a value holds a NUL character"))?;
-    Ok(CStrings::new(texts))
+    texts.collect::<Result<_, _>>().map_err(|_| Fault::invalid("env", "a value holds a NUL character"))
 }

@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 
 use llm_os_core::error::excerpt;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// What an operator may set.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -23,6 +23,8 @@ pub struct Config {
     pub default_output_bytes: u64,
     /// The largest `max_output_bytes` that a plan may ask for.
     pub max_output_bytes: u64,
+    /// What holds programs while they run.
+    pub sandbox: SandboxConfig,
 }
 
 impl Default for Config {
@@ -35,6 +37,122 @@ impl Default for Config {
             max_timeout_ms: const { NonZeroU64::new(600_000).expect("not zero") },
             default_output_bytes: 64 * 1024,
             max_output_bytes: 1024 * 1024,
+            sandbox: SandboxConfig::default(),
+        }
+    }
+}
+
+/// `[capabilities.exec.sandbox]`: what must hold programs, and their limits.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SandboxConfig {
+    /// Layers without which the host does not start. All others are used where they can be had.
+    pub require: Vec<Layer>,
+    /// The least version of Landlock's interface with which the host starts.
+    pub landlock_abi: u32,
+    /// Memory that a process may write to, in bytes; with a cgroup, what all processes of an action use.
+    pub memory_bytes: u64,
+    /// The longest file that a program may write, in bytes.
+    pub file_bytes: u64,
+    /// Files that a process may have open, at least 256.
+    #[serde(deserialize_with = "open_files")]
+    pub open_files: u64,
+    /// Processes of one action at once, at least 301 (the kernel's own least).
+    #[serde(deserialize_with = "processes")]
+    pub processes: u64,
+    /// Processor time of one process, in seconds.
+    pub cpu_s: u64,
+    /// The size of the private `/tmp`, in bytes.
+    pub temporary_bytes: u64,
+}
+
+impl Default for SandboxConfig {
+    fn default() -> Self {
+        Self {
+            require: vec![Layer::NoNewPrivs, Layer::Seccomp, Layer::Landlock],
+            landlock_abi: 1,
+            memory_bytes: 4 << 30,
+            file_bytes: 4 << 30,
+            open_files: 1024,
+            processes: 1024,
+            cpu_s: 600,
+            temporary_bytes: 256 << 20,
+        }
+    }
+}
+
+fn open_files<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    at_least(256, deserializer)
+}
+
+fn processes<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    at_least(301, deserializer)
+}
+
+fn at_least<'de, D: serde::Deserializer<'de>>(least: u64, deserializer: D) -> Result<u64, D::Error> {
+    let found = u64::deserialize(deserializer)?;
+    let refused = || serde::de::Error::custom(format!("found {found}, expected at least {least}"));
+    (found >= least).then_some(found).ok_or_else(refused)
+}
+
+/// One layer of what holds a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Layer {
+    /// No program gains privileges by being started (prctl(2), `PR_SET_NO_NEW_PRIVS`).
+    NoNewPrivs,
+    /// An allow-list of system calls (seccomp(2)).
+    Seccomp,
+    /// Files, TCP ports, signals and abstract sockets by rules (landlock(7)).
+    Landlock,
+    /// Processes that see no others, and die together (pid_namespaces(7)).
+    PidNamespace,
+    /// A root in which only what may be reached exists, read-only but for what may be written (mount_namespaces(7)).
+    MountNamespace,
+    /// A network without interfaces (network_namespaces(7)).
+    NetworkNamespace,
+    /// System V IPC and message queues of one's own (ipc_namespaces(7)).
+    IpcNamespace,
+    /// A host name of one's own (uts_namespaces(7)).
+    UtsNamespace,
+    /// Where the host is not root: the capabilities to make the others, which programs do not have (user_namespaces(7)).
+    UserNamespace,
+    /// Memory, files, processes and processor time of a process (setrlimit(2)).
+    Limits,
+    /// Memory and processes of an action as a whole (cgroups(7), version 2), where a group is delegated.
+    Cgroup,
+}
+
+impl Layer {
+    /// All layers.
+    pub const ALL: [Layer; 11] = [
+        Layer::NoNewPrivs,
+        Layer::Seccomp,
+        Layer::Landlock,
+        Layer::PidNamespace,
+        Layer::MountNamespace,
+        Layer::NetworkNamespace,
+        Layer::IpcNamespace,
+        Layer::UtsNamespace,
+        Layer::UserNamespace,
+        Layer::Limits,
+        Layer::Cgroup,
+    ];
+
+    /// The name in configuration and answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Layer::NoNewPrivs => "no_new_privs",
+            Layer::Seccomp => "seccomp",
+            Layer::Landlock => "landlock",
+            Layer::PidNamespace => "pid_namespace",
+            Layer::MountNamespace => "mount_namespace",
+            Layer::NetworkNamespace => "network_namespace",
+            Layer::IpcNamespace => "ipc_namespace",
+            Layer::UtsNamespace => "uts_namespace",
+            Layer::UserNamespace => "user_namespace",
+            Layer::Limits => "limits",
+            Layer::Cgroup => "cgroup",
         }
     }
 }

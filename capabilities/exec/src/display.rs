@@ -1,8 +1,10 @@
 //! The display that a program is let at, where its plan asks for it and policy allows it.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use llm_os_core::{Code, Display, Effect, Effects, Fault, Identity, Kind, Resource, Verb};
+
+use crate::sandbox::AUTHORITY;
 
 /// The display of the host, where there is one.
 ///
@@ -26,24 +28,27 @@ pub(crate) fn effects(display: &Display, effects: Effects) -> Effects {
 
 /// The variables by which a program finds it: `DISPLAY` and `XAUTHORITY` (X(7)), or `WAYLAND_DISPLAY`.
 pub(crate) fn variables(display: &Display) -> Vec<(String, String)> {
-    let host = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let variable = |name: &str, value: String| (name.to_owned(), value);
+    let (socket, cookie) = files(display);
     if !display.name.starts_with(':') {
-        // A name without a directory is one below XDG_RUNTIME_DIR, which the program does not get to know.
-        let socket = match host("XDG_RUNTIME_DIR") {
-            Some(directory) if !display.name.starts_with('/') => format!("{directory}/{}", display.name),
-            _ => display.name.clone(),
-        };
-        return vec![variable("WAYLAND_DISPLAY", socket)];
+        return vec![variable("WAYLAND_DISPLAY", socket.to_string_lossy().into_owned())];
     }
+    let authority = cookie.map(|_| variable("XAUTHORITY", AUTHORITY.to_owned()));
+    [variable("DISPLAY", display.name.clone())].into_iter().chain(authority).collect()
+}
+
+/// Its socket, and for an X server the file with its cookie, where there is one.
+pub(crate) fn files(display: &Display) -> (PathBuf, Option<PathBuf>) {
+    let host = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let Some(number) = display.name.strip_prefix(':') else {
+        // A name without a directory is one below XDG_RUNTIME_DIR, which the program does not get to know.
+        let directory = host("XDG_RUNTIME_DIR").unwrap_or_default();
+        return (PathBuf::from(directory).join(&display.name), None);
+    };
+    let number = number.split('.').next().unwrap_or(number);
     let users_own = || {
         let file = host("XAUTHORITY").or_else(|| Some(format!("{}/.Xauthority", host("HOME")?)));
-        file.filter(|file| Path::new(file).is_file())
+        file.map(PathBuf::from).filter(|file| file.is_file())
     };
-    let authority = match &display.authority {
-        Some(file) => file.to_str().map(str::to_owned),
-        None => users_own(),
-    };
-    let authority = authority.map(|file| variable("XAUTHORITY", file));
-    [variable("DISPLAY", display.name.clone())].into_iter().chain(authority).collect()
+    (format!("/tmp/.X11-unix/X{number}").into(), display.authority.clone().or_else(users_own))
 }

@@ -3,11 +3,14 @@
 //! - No shell is ever involved, and no name is ever looked up: `argv[0]` is an absolute path, opened once.
 //! - What was opened is what runs (`execveat`): the file itself where only root can change it, else a sealed copy of it
 //!   whose digest was judged.
-//! - A program starts from nothing: an environment of fixed variables, descriptors 0, 1 and 2, a session and a PID
-//!   namespace of its own. When it ends, or its time is up, everything it started is dead.
+//! - A program starts from nothing: an environment of fixed variables, descriptors 0, 1 and 2, namespaces of its own. When
+//!   it ends, or its time is up, everything it started is dead.
+//! - The kernel holds it to what the policy says while it runs: what the session could not have opened through `fs`, it
+//!   cannot open.
 //!
 //! ```text
-//! params (checks of values) -> walk, image, program (what runs) -> command (effects) -> run -> spawn (all unsafe code, `spawn/init.rs` with it)
+//! params (checks of values) -> walk, image, program (what runs) -> command (effects)
+//!   -> sandbox (what holds it) -> run -> spawn (all unsafe code)
 //! ```
 
 mod command;
@@ -18,6 +21,7 @@ mod interpreters;
 mod params;
 mod program;
 mod run;
+mod sandbox;
 mod spawn;
 mod walk;
 
@@ -33,10 +37,11 @@ use serde::{Deserialize, Serialize};
 
 pub use command::Command;
 pub use config::Config;
+pub use sandbox::Containment;
 
 use image::Cache;
 use run::{End, Outcome};
-use spawn::{Isolation, Report};
+use sandbox::Sandbox;
 
 const EXEC_FAILED: Code = Code::own("exec_failed");
 const EXEC_NOT_FOUND: Code = Code::own("exec_not_found");
@@ -46,7 +51,7 @@ const EXEC_TIMED_OUT: Code = Code::own("exec_timed_out");
 pub struct Exec {
     config: Config,
     setup: Setup,
-    isolation: Isolation,
+    sandbox: Sandbox,
     cache: Cache,
 }
 
@@ -106,6 +111,8 @@ pub struct Ran {
     pub stdout: Text,
     /// What it wrote to its standard error.
     pub stderr: Text,
+    /// What held it while it ran.
+    pub contained: Containment,
     /// What varies from run to run.
     pub meta: Meta,
 }
@@ -166,7 +173,8 @@ impl Capability for Exec {
     type Output = Output;
 
     fn open(config: Config, setup: &Setup) -> Result<Self, Fault> {
-        Ok(Self { config, setup: setup.clone(), isolation: isolation()?, cache: Cache::default() })
+        let sandbox = Sandbox::open(config.sandbox.clone())?;
+        Ok(Self { config, setup: setup.clone(), sandbox, cache: Cache::default() })
     }
 
     fn validate(&self, action: &Action) -> Result<(), Fault> {
@@ -179,8 +187,10 @@ impl Capability for Exec {
 
     async fn execute(&self, granted: Granted<Command>, cx: &Context) -> Result<Output, Fault> {
         let command = granted.into_inner();
-        let outcome = run::run(&command, self.isolation, cx.cancelled()).await?;
-        answer(outcome, &command, || cx.stopped())
+        let contained = self.sandbox.contain(cx, command.display.as_ref())?;
+        cx.note("contained", serde_json::to_value(&contained.containment).unwrap_or_default());
+        let outcome = run::run(&command, &contained, cx.cancelled()).await?;
+        answer(outcome, &command, contained.containment, || cx.stopped())
     }
 }
 
@@ -221,25 +231,13 @@ const RUN_FACTS: &[FactSpec] = &[
 
 inventory::submit!(Registration::of::<Exec>());
 
-/// Finds out in which namespaces this host can start programs.
-fn isolation() -> Result<Isolation, Fault> {
-    let mut why = String::new();
-    for isolation in [Isolation::Pid, Isolation::UserAndPid] {
-        let outcome = match spawn::probe(isolation) {
-            Ok(Report::Ready) => return Ok(isolation),
-            Ok(other) => format!("{other:?}"),
-            Err(e) => e.to_string(),
-        };
-        why += &format!("; {isolation:?}: {outcome}");
-    }
-    let message = "programs cannot be isolated: neither a PID namespace nor one in a user namespace can be made. \
-         Allow user namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, \
-         kernel.apparmor_restrict_unprivileged_userns), or run the host as root. Needs Linux 5.9";
-    Err(Fault::new(Code::UNAVAILABLE, format!("{message}{why}")))
-}
-
 /// Turns an outcome into the answer, or into the fault that it is.
-fn answer(outcome: Outcome, command: &Command, stopped: impl Fn() -> Option<Fault>) -> Result<Output, Fault> {
+fn answer(
+    outcome: Outcome,
+    command: &Command,
+    contained: Containment,
+    stopped: impl Fn() -> Option<Fault>,
+) -> Result<Output, Fault> {
     let Outcome { end, stdout, stderr, usage, duration } = outcome;
     let (exit_code, signal) = match end {
         End::Ended(status) if libc::WIFEXITED(status) => (Some(libc::WEXITSTATUS(status)), None),
@@ -252,7 +250,7 @@ fn answer(outcome: Outcome, command: &Command, stopped: impl Fn() -> Option<Faul
         system_us: usage.system_us,
         max_rss_bytes: usage.max_rss_bytes,
     };
-    let ran = Ran { exit_code, signal, stdout, stderr, meta };
+    let ran = Ran { exit_code, signal, stdout, stderr, contained, meta };
     let fault = match (end, &command.expect_exit) {
         (End::Ended(_), Some(expected)) if !exit_code.is_some_and(|code| expected.contains(&code)) => {
             let found = match (&ran.exit_code, &ran.signal) {

@@ -11,7 +11,7 @@ use rustix::fs::{FileType, StatVfsMountFlags};
 
 use crate::image::{self, Cache, Content, HEAD};
 use crate::walk::{self, Found};
-use crate::{EXEC_FAILED, interpreters};
+use crate::{EXEC_FAILED, interpreters, sandbox};
 
 /// A program's file, opened once: it is what is judged and what runs.
 pub(crate) struct Program {
@@ -100,13 +100,14 @@ impl Program {
         Ok((Self { file, real, sha256, identity, trusted, asks }, head))
     }
 
-    /// What runs: the file itself where only root can change it, else a sealed copy of what was judged.
+    /// What runs: the file itself where only root can change it and every program may run it, else a sealed copy of what
+    /// was judged, which a sandbox need not know.
     ///
     /// # Errors
     ///
     /// A file that holds something else by now.
     pub(crate) fn image(&self) -> io::Result<OwnedFd> {
-        if self.trusted {
+        if self.trusted && sandbox::system_holds(&self.real) {
             return self.file.try_clone();
         }
         let (copy, content) = image::seal_copy(&self.file)?;

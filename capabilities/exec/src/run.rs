@@ -14,7 +14,8 @@ use tokio::net::unix::pipe::Receiver;
 
 use crate::EXEC_FAILED;
 use crate::command::Command;
-use crate::spawn::{self, Isolation, Report, Stage, Tree, Usage};
+use crate::sandbox::Contained;
+use crate::spawn::{self, Failed, Isolation, Report, Stage, Tree, Usage};
 
 /// How long a killed tree may take to be gone before the answer leaves without it.
 const GRACE: Duration = Duration::from_millis(400);
@@ -49,7 +50,7 @@ pub(crate) enum End {
 /// Runs a program; once the future is dropped the whole tree is killed.
 pub(crate) async fn run(
     command: &Command,
-    isolation: Isolation,
+    contained: &Contained,
     stop: impl Future<Output = ()>,
 ) -> Result<Outcome, Fault> {
     let started = Instant::now();
@@ -62,10 +63,11 @@ pub(crate) async fn run(
     let (mut stdout, stdout_end) = capture().map_err(|e| failed("no pipe could be made", e))?;
     let (mut stderr, stderr_end) = capture().map_err(|e| failed("no pipe could be made", e))?;
     let tree = command
-        .spawn([stdout_end.as_fd(), stderr_end.as_fd()], isolation)
+        .spawn([stdout_end.as_fd(), stderr_end.as_fd()], contained)
         .map_err(|e| failed("no process could be made", e))?;
     drop((stdout_end, stderr_end));
-    let mut running = Running::new(tree).map_err(|e| failed("its process cannot be watched", e))?;
+    let mut running =
+        Running::new(tree, contained.isolation).map_err(|e| failed("its process cannot be watched", e))?;
 
     let mut end = {
         let mut reading = pin!(async { tokio::join!(stdout.read_all(), stderr.read_all()) });
@@ -91,8 +93,11 @@ pub(crate) async fn run(
     stdout.read_rest();
     stderr.read_rest();
     match report {
-        Some(Report::Failed(stage, errno)) => {
-            return Err(not_started(stage, io::Error::from_raw_os_error(errno)));
+        Some(Report::Failed(failed)) => {
+            if failed.stage == Stage::Place {
+                contained.is_stale();
+            }
+            return Err(not_started(failed));
         }
         Some(Report::Ended(status)) if end == End::Lost => end = End::Ended(status),
         _ => {}
@@ -100,21 +105,41 @@ pub(crate) async fn run(
     Ok(Outcome { end, stdout: stdout.text(), stderr: stderr.text(), usage, duration: started.elapsed() })
 }
 
-fn not_started(stage: Stage, e: io::Error) -> Fault {
-    let message = match (stage, e.raw_os_error()) {
-        (Stage::Exec, Some(libc::EACCES)) => {
+fn not_started(failed: Failed) -> Fault {
+    let Failed { stage, errno, .. } = failed;
+    let e = io::Error::from_raw_os_error(errno);
+    let message = match (stage, errno) {
+        (Stage::Exec, libc::EACCES) => {
             "the program was not started: the host's user may not execute it".to_owned()
         }
-        (Stage::Exec, Some(libc::ENOENT)) => {
-            "the program was not started: the dynamic loader that its file names does not exist".to_owned()
+        (Stage::Exec, libc::ENOENT) => {
+            "the program was not started: the dynamic loader that its file names does not \
+             exist, or is not where programs are let"
+                .to_owned()
         }
         (Stage::Exec, _) => format!("the program was not started: {e}"),
-        (Stage::Place, _) => format!("the program was not started: its directory cannot be entered: {e}"),
-        (Stage::UserMap | Stage::SetUp | Stage::Clone, _) => {
-            format!("the program was not started: its process could not be set up: {e}")
+        (Stage::Place, libc::ENOENT | libc::EACCES) => {
+            "the program was not started: its directory is not among those \
+             that the policy lets programs read"
+                .to_owned()
         }
+        (Stage::Place, libc::ESTALE) => {
+            "the program was not started: its directory was replaced; send the plan again".to_owned()
+        }
+        (Stage::Place, _) => format!("the program was not started: its directory cannot be entered: {e}"),
+        (
+            Stage::UserMap
+            | Stage::SetUp
+            | Stage::Source
+            | Stage::View
+            | Stage::Limits
+            | Stage::Landlock
+            | Stage::Seccomp
+            | Stage::Clone,
+            _,
+        ) => format!("the program was not started: it could not be contained: {e}"),
     };
-    Fault::new(EXEC_FAILED, message).log(format!("{stage:?}: {e}"))
+    Fault::new(EXEC_FAILED, message).log(io::Error::from(failed).to_string())
 }
 
 /// A tree that runs: dropped, it is killed and reaped.
@@ -123,15 +148,16 @@ struct Running(Option<Watched>);
 struct Watched {
     pidfd: AsyncFd<OwnedFd>,
     report: OwnedFd,
+    isolation: Isolation,
 }
 
 impl Running {
-    fn new(tree: Tree) -> io::Result<Self> {
+    fn new(tree: Tree, isolation: Isolation) -> io::Result<Self> {
         let Tree { pidfd, report } = tree;
         match spawn::watch(pidfd) {
-            Ok(pidfd) => Ok(Self(Some(Watched { pidfd, report }))),
+            Ok(pidfd) => Ok(Self(Some(Watched { pidfd, report, isolation }))),
             Err((pidfd, e)) => {
-                end_in_background(pidfd);
+                spawn::end_in_background(pidfd);
                 Err(e)
             }
         }
@@ -147,19 +173,19 @@ impl Running {
 
     fn kill(&self) {
         if let Some(watched) = &self.0 {
-            spawn::kill(watched.pidfd.get_ref());
+            spawn::kill(watched.pidfd.get_ref(), watched.isolation);
         }
     }
 
     /// Reaps a tree that is dead; leaves one that is not to the background.
     fn settle(&mut self) -> io::Result<(Option<Report>, Usage)> {
-        let Some(Watched { pidfd, report }) = self.0.take() else { return Ok((None, Usage::default())) };
+        let Some(Watched { pidfd, report, .. }) = self.0.take() else { return Ok((None, Usage::default())) };
         let tree = Tree { pidfd: pidfd.into_inner(), report };
         let told = spawn::report(&tree)?;
         match spawn::wait(&tree.pidfd, libc::WNOHANG) {
             Ok(Some(usage)) => Ok((told, usage)),
             Ok(None) => {
-                end_in_background(tree.pidfd);
+                spawn::end_in_background(tree.pidfd);
                 Ok((told, Usage::default()))
             }
             // Where the host was started with SIGCHLD ignored, the kernel reaped it already.
@@ -172,17 +198,8 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if let Some(Watched { pidfd, .. }) = self.0.take() {
-            end_in_background(pidfd.into_inner());
+            spawn::end_in_background(pidfd.into_inner());
         }
-    }
-}
-
-/// Kills a tree and reaps it without keeping anyone waiting; a thread, since the runtime may be gone.
-fn end_in_background(pidfd: OwnedFd) {
-    spawn::kill(&pidfd);
-    let reaper = std::thread::Builder::new().name("exec-reaper".to_owned());
-    if let Err(e) = reaper.spawn(move || spawn::wait(&pidfd, 0)) {
-        tracing::error!(error = %e, "A killed process tree is not reaped, since no thread could be started.");
     }
 }
 

@@ -1,35 +1,46 @@
-//! Starts a program as a process tree of its own. All `unsafe` of this crate is here and in [`init`].
+//! Starts a program as a process tree of its own, contained. All `unsafe` of this crate is here and below.
 //!
 //! ```text
-//! host ── clone3(CLONE_NEWPID) ──> init, process 1 of a new PID namespace
-//!                                    └─ clone(CLONE_VM | CLONE_VFORK) ──> the program, by execveat
+//! host ── clone3 ──> launcher, which puts a view together, one for each kind of program
+//!   ├──── clone3(CLONE_PARENT, CLONE_NEWPID, ...) ──> init, made ahead, contained, waiting for its one program
+//!   │                                                   └─ clone(CLONE_VM | CLONE_VFORK) ──> the program, by execveat
 //! ```
 //!
-//! The init is a copy of the host that never executes anything else: it sets itself up, starts the program, reaps
-//! what is orphaned, reports how the program ended, and exits. When a namespace's init is gone the kernel kills
-//! whatever is left in it, so that nothing survives the program, or a kill of the init.
+//! Launcher and init are copies of the host that never execute anything else. The init starts the program, reaps what is
+//! orphaned, reports how the program ended, and exits. When a namespace's init is gone the kernel kills whatever is left in
+//! it, so that nothing survives the program, or a kill of the init.
 //!
-//! Everything that the init needs is prepared in [`Plan`] before, since it may not even allocate.
+//! Everything that a copy needs is prepared in [`Blueprint`] and [`spec`] before, since it may not even allocate.
 #![allow(unsafe_code)]
 
+pub(crate) mod blueprint;
 mod init;
+mod kernel;
+mod launcher;
+mod spec;
 
-use std::ffi::{CStr, CString, c_char, c_int, c_long};
+use std::ffi::{CStr, CString, c_int};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::ptr::{null, null_mut};
+use std::ptr::null_mut;
 
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdRegisterError};
 
+use blueprint::Blueprint;
+pub(crate) use kernel::landlock_abi;
+
 /// In which namespaces a program runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Isolation {
     /// A PID namespace, for a host that may make one.
     Pid,
     /// A PID namespace in a user namespace, in which the user stays who they are.
     UserAndPid,
+    /// None, where none can be made: the init adopts what is orphaned, and kills what its Landlock domain lets it reach.
+    Subreaper,
 }
 
 /// What is started, with what.
@@ -37,15 +48,19 @@ pub(crate) struct Program<'a> {
     /// The file that runs, and nothing else than this file.
     pub(crate) image: BorrowedFd<'a>,
     /// Its arguments, with its name.
-    pub(crate) argv: &'a CStrings,
+    pub(crate) argv: &'a [CString],
     /// Its whole environment.
-    pub(crate) env: &'a CStrings,
-    /// The directory it starts in.
-    pub(crate) cwd: BorrowedFd<'a>,
+    pub(crate) env: &'a [CString],
+    /// The directory it starts in, by its real path.
+    pub(crate) directory: &'a CStr,
+    /// Device and inode of that directory.
+    pub(crate) directory_identity: (u64, u64),
     /// Descriptors 0, 1 and 2.
     pub(crate) stdio: [BorrowedFd<'a>; 3],
     /// For an interpreter, descriptor 3: its script.
     pub(crate) script: Option<BorrowedFd<'a>>,
+    /// Descriptor 0 is a terminal that becomes its controlling one.
+    pub(crate) tty: bool,
 }
 
 /// A process tree that runs.
@@ -57,15 +72,24 @@ pub(crate) struct Tree {
     pub(crate) report: OwnedFd,
 }
 
-/// What the init tells the host.
+/// What an init or a launcher tells the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Report {
     /// The program ended with this wait status (wait(2)).
     Ended(c_int),
-    /// The program was not started.
-    Failed(Stage, c_int),
-    /// The namespaces could be made ([`probe`]).
+    /// The program was not started, or the launcher is of no use.
+    Failed(Failed),
+    /// The launcher is ready, or made an init.
     Ready,
+}
+
+/// A step that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Failed {
+    pub(crate) stage: Stage,
+    /// The number of the step within the stage, where it has steps.
+    pub(crate) at: u8,
+    pub(crate) errno: c_int,
 }
 
 /// What was being done.
@@ -73,81 +97,172 @@ pub(crate) enum Report {
 pub(crate) enum Stage {
     /// Mapping the user into the new user namespace.
     UserMap,
-    /// Closing descriptors, leaving the session, setting limits.
+    /// Closing descriptors, leaving the session, giving up capabilities.
     SetUp,
+    /// Cloning what a view shows.
+    Source,
+    /// Putting a view together.
+    View,
+    /// Setting limits.
+    Limits,
+    /// Enforcing Landlock.
+    Landlock,
+    /// Enforcing the filter of system calls.
+    Seccomp,
     /// Entering the directory and putting the standard streams in place.
     Place,
-    /// Making the process of the program.
+    /// Making a process.
     Clone,
-    /// Executing it.
+    /// Executing the program.
     Exec,
 }
 
-/// Texts as execve(2) takes them.
-pub(crate) struct CStrings {
-    /// Into `texts`, ended by a null pointer.
-    pointers: Vec<*const c_char>,
-    _texts: Vec<CString>,
-}
+const STAGES: [Stage; 10] = [
+    Stage::UserMap,
+    Stage::SetUp,
+    Stage::Source,
+    Stage::View,
+    Stage::Limits,
+    Stage::Landlock,
+    Stage::Seccomp,
+    Stage::Place,
+    Stage::Clone,
+    Stage::Exec,
+];
 
-// SAFETY: the pointers lead into the texts beside them, which are never changed and move with them (their bytes are
-// on the heap).
-unsafe impl Send for CStrings {}
-// SAFETY: as above; nothing is changed through a shared reference.
-unsafe impl Sync for CStrings {}
+impl Failed {
+    fn new(stage: Stage, errno: c_int) -> Self {
+        Self { stage, at: 0, errno }
+    }
 
-impl CStrings {
-    pub(crate) fn new(texts: Vec<CString>) -> Self {
-        let pointers = texts.iter().map(|text| text.as_ptr()).chain([null()]).collect();
-        Self { pointers, _texts: texts }
+    /// Names the step.
+    fn at(mut self, at: usize) -> Self {
+        self.at = u8::try_from(at).unwrap_or(u8::MAX);
+        self
+    }
+
+    fn bytes(self) -> [u8; REPORT] {
+        report_bytes(self.stage as i32 | (i32::from(self.at) << 8), self.errno)
     }
 }
 
-/// Starts a program. What goes wrong after the tree exists is told by its [`Report`].
-pub(crate) fn spawn(program: &Program<'_>, isolation: Isolation) -> io::Result<Tree> {
-    start(Some(program), isolation)
-}
-
-/// Makes the namespaces for nothing, to see whether that works.
-pub(crate) fn probe(isolation: Isolation) -> io::Result<Report> {
-    let tree = start(None, isolation)?;
-    wait(&tree.pidfd, 0)?;
-    report(&tree)?.ok_or_else(|| io::Error::other("the init was killed"))
-}
-
-fn start(program: Option<&Program<'_>>, isolation: Isolation) -> io::Result<Tree> {
-    let (report, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-    let write = above_stdio(write)?;
-    let kept: Vec<OwnedFd>;
-    let mut plan = Plan::new(&write, isolation)?;
-    if let Some(Program { image, argv, env, cwd, stdio: [stdin, stdout, stderr], script }) = program {
-        let sources = [image, cwd, stdin, stdout, stderr].into_iter().chain(script);
-        let low = sources.clone().any(|fd| fd.as_raw_fd() <= HIGHEST);
-        kept = if low {
-            sources.clone().map(|fd| above_stdio(fd.try_clone_to_owned()?)).collect::<io::Result<_>>()?
-        } else {
-            Vec::new()
-        };
-        let number = |at: usize, fd: &BorrowedFd<'_>| kept.get(at).map_or(fd.as_raw_fd(), AsRawFd::as_raw_fd);
-        let numbers: Vec<RawFd> = sources.enumerate().map(|(at, fd)| number(at, fd)).collect();
-        plan.keep[1..=numbers.len()].copy_from_slice(&numbers);
-        plan.program = Some(Exec {
-            image: numbers[0],
-            cwd: numbers[1],
-            streams: [numbers[2], numbers[3], numbers[4], numbers.get(5).copied().unwrap_or(NO_FD)],
-            argv: argv.pointers.as_ptr(),
-            env: env.pointers.as_ptr(),
-        });
+impl From<Failed> for io::Error {
+    fn from(failed: Failed) -> Self {
+        let e = io::Error::from_raw_os_error(failed.errno);
+        io::Error::new(e.kind(), format!("{:?}, step {}: {e}", failed.stage, failed.at))
     }
-    plan.keep.sort_unstable();
-    let pidfd = clone_init(&plan)?;
-    Ok(Tree { pidfd, report })
 }
 
-/// Kills the whole tree at once.
-pub(crate) fn kill(pidfd: &OwnedFd) {
+/// A launcher; it ends with the host, or once this is dropped.
+pub(crate) struct Launcher {
+    pidfd: Option<OwnedFd>,
+    socket: OwnedFd,
+}
+
+/// An init that waits for its program; it ends once this is dropped.
+pub(crate) struct Init {
+    pidfd: OwnedFd,
+    control: OwnedFd,
+}
+
+impl Launcher {
+    /// Starts one and waits until it has put its view together.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be had on this machine.
+    pub(crate) fn start(blueprint: &Blueprint) -> io::Result<Result<Self, Failed>> {
+        let flags = SocketFlags::CLOEXEC;
+        let (own, its) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        let its = above_stdio(its)?;
+        let pidfd = clone_launcher(blueprint, its.as_raw_fd())?;
+        drop(its);
+        let launcher = Self { pidfd: Some(pidfd), socket: own };
+        Ok(match launcher.answer()?.0 {
+            Report::Failed(failed) => Err(failed),
+            Report::Ready | Report::Ended(_) => Ok(launcher),
+        })
+    }
+
+    /// Orders an init; yields the end of it that the host keeps.
+    pub(crate) fn order(&self) -> io::Result<OwnedFd> {
+        let (own, its) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        kernel::send(self.socket.as_raw_fd(), [0; 8], &[its.as_raw_fd()])
+            .map_err(io::Error::from_raw_os_error)?;
+        Ok(own)
+    }
+
+    /// Waits for the init that was ordered first.
+    pub(crate) fn collect(&self, control: OwnedFd) -> io::Result<Init> {
+        match self.answer()? {
+            (Report::Ready, Some(pidfd)) => Ok(Init { pidfd, control }),
+            (Report::Failed(failed), _) => Err(failed.into()),
+            _ => Err(io::Error::other("the launcher answered without an init")),
+        }
+    }
+
+    fn answer(&self) -> io::Result<(Report, Option<OwnedFd>)> {
+        let gone = || io::Error::other("the launcher was killed");
+        let message = kernel::receive(self.socket.as_raw_fd()).ok_or_else(gone)?;
+        // SAFETY: the kernel put this descriptor into this process for this message alone.
+        let pidfd = (message.count > 0).then(|| unsafe { OwnedFd::from_raw_fd(message.fds[0]) });
+        Ok((parse(message.bytes).ok_or_else(gone)?, pidfd))
+    }
+}
+
+impl Drop for Launcher {
+    fn drop(&mut self) {
+        if let Some(pidfd) = self.pidfd.take() {
+            end_in_background(pidfd);
+        }
+    }
+}
+
+impl Init {
+    /// Hands over its program. What goes wrong from then on is told by the tree's [`Report`].
+    pub(crate) fn run(self, program: &Program<'_>) -> io::Result<Tree> {
+        let Self { pidfd, control } = self;
+        let flags = if program.tty { spec::TTY } else { 0 };
+        let Program { image, argv, env, directory, directory_identity, stdio, script, .. } = program;
+        let spec = spec::write(argv, env, directory, *directory_identity, flags)?;
+        let (report, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        let [stdin, stdout, stderr] = stdio.map(|fd| fd.as_raw_fd());
+        let mut fds = vec![spec.as_raw_fd(), write.as_raw_fd(), image.as_raw_fd(), stdin, stdout, stderr];
+        fds.extend(script.map(|script| script.as_raw_fd()));
+        match kernel::send(control.as_raw_fd(), [0; 8], &fds) {
+            Ok(()) => Ok(Tree { pidfd, report }),
+            Err(errno) => {
+                end_in_background(pidfd);
+                Err(io::Error::from_raw_os_error(errno))
+            }
+        }
+    }
+
+    /// Reaps one that has no program to run: it ends as soon as it is alone.
+    pub(crate) fn dismiss(self) {
+        let Self { pidfd, control } = self;
+        drop(control);
+        end_in_background(pidfd);
+    }
+}
+
+/// Kills the whole tree at once. An init without a namespace is asked to, since it alone knows what it adopted.
+pub(crate) fn kill(pidfd: &OwnedFd, isolation: Isolation) {
+    let signal = match isolation {
+        Isolation::Pid | Isolation::UserAndPid => rustix::process::Signal::KILL,
+        Isolation::Subreaper => rustix::process::Signal::TERM,
+    };
     // It fails only where the tree is dead already.
-    let _ = rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL);
+    let _ = rustix::process::pidfd_send_signal(pidfd, signal);
+}
+
+/// Ends a process and reaps it without keeping anyone waiting; a thread, since the runtime may be gone.
+pub(crate) fn end_in_background(pidfd: OwnedFd) {
+    let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
+    let reaper = std::thread::Builder::new().name("exec-reaper".to_owned());
+    if let Err(e) = reaper.spawn(move || wait(&pidfd, 0)) {
+        tracing::error!(error = %e, "A killed process is not reaped, since no thread could be started.");
+    }
 }
 
 /// Registers a tree with the runtime: readable once the whole of it is dead.
@@ -175,7 +290,9 @@ pub(crate) fn wait(pidfd: &OwnedFd, options: c_int) -> io::Result<Option<Usage>>
             &raw mut usage,
         )
     };
-    check(done)?;
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
     // SAFETY: after waitid it is the process, or zero where none is dead yet.
     if unsafe { info.si_pid() } == 0 {
         return Ok(None);
@@ -200,24 +317,33 @@ pub(crate) struct Usage {
 pub(crate) fn report(tree: &Tree) -> io::Result<Option<Report>> {
     let mut bytes = [0; REPORT];
     match rustix::io::read(&tree.report, &mut bytes) {
-        Ok(REPORT) => {}
-        Ok(_) | Err(rustix::io::Errno::AGAIN) => return Ok(None),
-        Err(e) => return Err(e.into()),
+        Ok(REPORT) => Ok(parse(bytes)),
+        Ok(_) | Err(rustix::io::Errno::AGAIN) => Ok(None),
+        Err(e) => Err(e.into()),
     }
-    let [a, b, c, d, e, f, g, h] = bytes;
-    let (what, value) = (i32::from_ne_bytes([a, b, c, d]), i32::from_ne_bytes([e, f, g, h]));
-    let stages = [Stage::UserMap, Stage::SetUp, Stage::Place, Stage::Clone, Stage::Exec];
-    Ok(match what {
-        ENDED => Some(Report::Ended(value)),
-        READY => Some(Report::Ready),
-        stage => stages.into_iter().find(|s| *s as i32 == stage).map(|stage| Report::Failed(stage, value)),
-    })
 }
 
-/// A report on the wire: what (a [`Stage`], [`ENDED`] or [`READY`]) and a value (an errno or a wait status).
+/// A report on the wire: what (a [`Stage`] with its step, [`ENDED`] or [`READY`]) and a value (an errno or a wait status).
 const REPORT: usize = 8;
 const ENDED: i32 = 100;
 const READY: i32 = 101;
+
+fn report_bytes(what: i32, value: i32) -> [u8; REPORT] {
+    let ([a, b, c, d], [e, f, g, h]) = (what.to_ne_bytes(), value.to_ne_bytes());
+    [a, b, c, d, e, f, g, h]
+}
+
+fn parse([a, b, c, d, e, f, g, h]: [u8; REPORT]) -> Option<Report> {
+    let (what, value) = (i32::from_ne_bytes([a, b, c, d]), i32::from_ne_bytes([e, f, g, h]));
+    match what {
+        ENDED => Some(Report::Ended(value)),
+        READY => Some(Report::Ready),
+        failed => {
+            let stage = STAGES.into_iter().find(|stage| *stage as i32 == failed & 0xff)?;
+            Some(Report::Failed(Failed::new(stage, value).at(usize::try_from(failed >> 8).ok()?)))
+        }
+    }
+}
 
 /// The highest descriptor of a program.
 const HIGHEST: RawFd = 3;
@@ -228,51 +354,32 @@ fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
     if fd.as_raw_fd() > HIGHEST { Ok(fd) } else { Ok(rustix::io::fcntl_dupfd_cloexec(fd, HIGHEST + 1)?) }
 }
 
-fn check(result: c_long) -> io::Result<c_long> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+/// The maps by which the user stays who they are in a user namespace (user_namespaces(7)).
+pub(crate) fn own_maps() -> [(&'static CStr, CString); 3] {
+    let map = |id: u32| CString::new(format!("{id} {id} 1")).expect("digits");
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    [
+        (c"/proc/self/setgroups", c"deny".to_owned()),
+        (c"/proc/self/uid_map", map(uid)),
+        (c"/proc/self/gid_map", map(gid)),
+    ]
 }
 
-/// Everything the init needs, ready before it exists.
-struct Plan {
-    program: Option<Exec>,
-    report: RawFd,
-    /// What stays open in the init until the program runs, in ascending order; unused places are [`NO_FD`].
-    keep: [RawFd; 7],
-    maps: Option<[(&'static CStr, CString); 3]>,
-}
-
-/// The program, as numbers and pointers into the host's copy.
-struct Exec {
-    image: RawFd,
-    cwd: RawFd,
-    streams: [RawFd; 4],
-    argv: *const *const c_char,
-    env: *const *const c_char,
-}
-
-impl Plan {
-    fn new(report: &OwnedFd, isolation: Isolation) -> io::Result<Self> {
-        let maps = (isolation == Isolation::UserAndPid).then(|| {
-            let map = |id: u32| CString::new(format!("{id} {id} 1")).expect("digits");
-            let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-            [
-                (c"/proc/self/setgroups", c"deny".to_owned()),
-                (c"/proc/self/uid_map", map(uid)),
-                (c"/proc/self/gid_map", map(gid)),
-            ]
-        });
-        let mut keep = [NO_FD; 7];
-        keep[0] = report.as_raw_fd();
-        Ok(Self { program: None, report: report.as_raw_fd(), keep, maps })
-    }
-}
-
-fn clone_init(plan: &Plan) -> io::Result<OwnedFd> {
+fn clone_launcher(blueprint: &Blueprint, socket: RawFd) -> io::Result<OwnedFd> {
     let mut pidfd: c_int = NO_FD;
     // SAFETY: plain data for which zero is a value, here "no flag, no address".
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    let user = if plan.maps.is_some() { libc::CLONE_NEWUSER } else { 0 };
-    args.flags = u64::from((libc::CLONE_PIDFD | libc::CLONE_NEWPID | user).cast_unsigned());
+    let mut flags = libc::CLONE_PIDFD;
+    if blueprint.isolation == Isolation::UserAndPid {
+        flags |= libc::CLONE_NEWUSER;
+    }
+    if blueprint.view.is_some() {
+        flags |= libc::CLONE_NEWNS;
+    }
+    if !blueprint.network && blueprint.isolation != Isolation::Subreaper {
+        flags |= libc::CLONE_NEWNET;
+    }
+    args.flags = u64::from(flags.cast_unsigned());
     args.pidfd = (&raw mut pidfd) as u64;
     args.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
     // With every signal blocked no handler of the host runs in the copy, which would write into pipes that both share.
@@ -284,14 +391,14 @@ fn clone_init(plan: &Plan) -> io::Result<OwnedFd> {
         libc::sigfillset(&raw mut all);
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
     }
-    // SAFETY: without CLONE_VM this is fork(2): the copy goes on here with its own memory, in which `plan` is whole, and
-    // `init` keeps to async-signal-safe calls and never returns.
+    // SAFETY: without CLONE_VM this is fork(2): the copy goes on here with its own memory, in which the blueprint is
+    // whole, and `launcher` keeps to async-signal-safe calls and never returns.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
     if pid == 0 {
-        // SAFETY: this is the copy, with one thread, as `init` requires.
-        unsafe { init::init(plan) }
+        // SAFETY: this is the copy, with one thread, as `launcher` requires.
+        unsafe { launcher::launcher(blueprint, socket) }
     }
-    let made = check(pid);
+    let made = if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
     // SAFETY: restores what the call above stored.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, null_mut()) };
     made?;

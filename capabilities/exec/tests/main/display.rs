@@ -32,7 +32,7 @@ fn only_a_program_whose_plan_asks_for_the_display_finds_it() {
     assert_eq!(found(&run_probe(&world, &["env"], json!({}))), [""; 0]);
     assert_eq!(found(&run_probe(&world, &["env"], json!({"display": false}))), [""; 0]);
     let given = run_probe(&world, &["env"], json!({"display": true}));
-    assert_eq!(found(&given), ["DISPLAY=:99", "XAUTHORITY=/run/host/display/Xauthority"]);
+    assert_eq!(found(&given), ["DISPLAY=:99", "XAUTHORITY=/run/llm-os/Xauthority"]);
     let wayland = Display { id: "w".to_owned(), name: "/run/user/1/wayland-0".to_owned(), authority: None };
     let given = run_probe(&with(wayland), &["env"], json!({"display": true}));
     assert_eq!(found(&given), ["WAYLAND_DISPLAY=/run/user/1/wayland-0"]);
@@ -73,6 +73,7 @@ fn without_a_display_a_program_that_asks_for_one_is_not_started() {
 #[test]
 fn a_program_on_the_users_own_display_gets_the_users_own_cookie() {
     let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "the cookie").unwrap();
     let mut host = alone("display::in_a_host_with_a_cookie");
     assert!(host.env("XAUTHORITY", file.path()).status().unwrap().success());
 }
@@ -80,8 +81,11 @@ fn a_program_on_the_users_own_display_gets_the_users_own_cookie() {
 #[test]
 #[ignore = "a part of a_program_on_the_users_own_display_gets_the_users_own_cookie, which runs it"]
 fn in_a_host_with_a_cookie() {
-    let cookie = format!("XAUTHORITY={}", std::env::var("XAUTHORITY").unwrap());
+    const AT: &str = "/run/llm-os/Xauthority";
     let world = with(Display { id: ":5".to_owned(), name: ":5".to_owned(), authority: None });
     let given = run_probe(&world, &["env"], json!({"display": true}));
-    assert_eq!(found(&given), ["DISPLAY=:5", &cookie]);
+    assert_eq!(found(&given), ["DISPLAY=:5", &format!("XAUTHORITY={AT}")]);
+    assert_eq!(stdout(&run_probe(&world, &["read", AT], json!({"display": true}))), "the cookie");
+    let without = run_probe(&world, &["read", AT], json!({}));
+    assert_eq!(stdout(&without), "ENOENT\n", "only the program that got the display finds its cookie");
 }

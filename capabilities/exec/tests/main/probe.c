@@ -1,6 +1,7 @@
 // What the tests run: the first argument says what to do.
 #define _GNU_SOURCE
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -44,6 +45,11 @@ int main(int argc, char **argv) {
         printf("pid=%d ppid=%d own_session=%d no_new_privs=%d core=%ld odd_signals=%d tty=%d\n", getpid(), getppid(),
                getsid(0) == 1, prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), (long)core.rlim_max, odd,
                open("/dev/tty", O_RDWR) >= 0);
+    } else if (!strcmp(what, "read")) {
+        char text[64];
+        int fd = open(arg, O_RDONLY);
+        ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text);
+        return length < 0 ? puts(strerrorname_np(errno)) < 0 : write(1, text, length) != length;
     } else if (!strcmp(what, "exit")) {
         return atoi(arg);
     } else if (!strcmp(what, "signal")) {

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::time::{Duration, Instant};
 
+use llm_os_core::Profile;
 use serde_json::json;
 
 use crate::support::{Lifeline, alone, run_probe, stdout, world};
@@ -134,5 +135,8 @@ fn a_host_that_is_killed_takes_its_programs_along() {
 #[ignore = "a part of a_host_that_is_killed_takes_its_programs_along, which kills it"]
 fn in_a_host_that_will_be_killed() {
     let lifeline = std::env::var("LIFELINE").unwrap();
-    run_probe(&world(), &["stubborn", &lifeline], json!({}));
+    let folder = std::path::Path::new(&lifeline).parent().unwrap().to_owned();
+    let world = world();
+    world.adds_to_reach(Profile { write: vec![folder], ..Profile::default() });
+    run_probe(&world, &["stubborn", &lifeline], json!({}));
 }
