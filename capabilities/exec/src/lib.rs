@@ -44,6 +44,7 @@ use run::{End, Outcome};
 use sandbox::Sandbox;
 
 const EXEC_FAILED: Code = Code::own("exec_failed");
+const EXEC_LIMIT_EXCEEDED: Code = Code::own("exec_limit_exceeded");
 const EXEC_NOT_FOUND: Code = Code::own("exec_not_found");
 const EXEC_TIMED_OUT: Code = Code::own("exec_timed_out");
 
@@ -150,7 +151,12 @@ impl Capability for Exec {
             EffectSpec { verb: Verb::Observe, kind: Kind::Display, facts: &[] },
             EffectSpec { verb: Verb::Inject, kind: Kind::Display, facts: &[] },
         ],
-        errors: &[EXEC_FAILED.as_str(), EXEC_NOT_FOUND.as_str(), EXEC_TIMED_OUT.as_str()],
+        errors: &[
+            EXEC_FAILED.as_str(),
+            EXEC_LIMIT_EXCEEDED.as_str(),
+            EXEC_NOT_FOUND.as_str(),
+            EXEC_TIMED_OUT.as_str(),
+        ],
         examples: &[
             Example { doc: "Say hello.", params: r#"{"argv":["/bin/echo","hello"]}"# },
             Example {
@@ -251,8 +257,13 @@ fn answer(
         max_rss_bytes: usage.max_rss_bytes,
     };
     let ran = Ran { exit_code, signal, stdout, stderr, contained, meta };
-    let fault = match (end, &command.expect_exit) {
-        (End::Ended(_), Some(expected)) if !exit_code.is_some_and(|code| expected.contains(&code)) => {
+    let limit = ran.signal.as_ref().and_then(Signal::limit);
+    let fault = match (end, &command.expect_exit, limit) {
+        (End::Ended(_), _, Some(limit)) => {
+            let message = format!("the program was ended by {limit}, which [capabilities.exec.sandbox] sets");
+            Fault::new(EXEC_LIMIT_EXCEEDED, message)
+        }
+        (End::Ended(_), Some(expected), None) if !exit_code.is_some_and(|code| expected.contains(&code)) => {
             let found = match (&ran.exit_code, &ran.signal) {
                 (Some(code), _) => format!("the program exited with {code}"),
                 (None, Some(signal)) => format!("the program was ended by {}", signal.name),
@@ -260,15 +271,17 @@ fn answer(
             };
             Fault::new(EXEC_FAILED, format!("{found}, expected the exit code {}", one_of(expected)))
         }
-        (End::Ended(_), _) => return Ok(Output::Run(ran)),
-        (End::TimedOut, _) => {
+        (End::Ended(_), _, None) => return Ok(Output::Run(ran)),
+        (End::TimedOut, _, _) => {
             let limit = command.timeout.as_millis();
             let message =
                 format!("the program ran longer than {limit} ms, and was killed with all that it started");
             Fault::new(EXEC_TIMED_OUT, message)
         }
-        (End::Stopped, _) => stopped().unwrap_or_else(|| Fault::new(Code::CANCELLED, "the plan was stopped")),
-        (End::Lost, _) => {
+        (End::Stopped, _, _) => {
+            stopped().unwrap_or_else(|| Fault::new(Code::CANCELLED, "the plan was stopped"))
+        }
+        (End::Lost, _, _) => {
             Fault::new(EXEC_FAILED, "the program was killed from outside, with all that it started")
         }
     };
@@ -304,5 +317,14 @@ impl Signal {
         ];
         let name = NAMES.iter().find(|(known, _)| *known == number).map(|(_, name)| (*name).to_owned());
         Self { number, name: name.unwrap_or_else(|| format!("signal {number}")) }
+    }
+
+    /// The limit that this signal tells of (setrlimit(2)).
+    fn limit(&self) -> Option<&'static str> {
+        match self.number {
+            libc::SIGXCPU => Some("the limit of its processor time, cpu_s"),
+            libc::SIGXFSZ => Some("the limit of the length of a file, file_bytes"),
+            _ => None,
+        }
     }
 }

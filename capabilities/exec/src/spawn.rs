@@ -1,8 +1,8 @@
 //! Starts a program as a process tree of its own, contained. All `unsafe` of this crate is here and below.
 //!
 //! ```text
-//! host ── clone3 ──> launcher, which puts a view together, one for each kind of program
-//!   ├──── clone3(CLONE_PARENT, CLONE_NEWPID, ...) ──> init, made ahead, contained, waiting for its one program
+//! host ── clone ──> launcher, which puts a view together, one for each kind of program
+//!   ├──── clone(CLONE_PARENT | CLONE_NEWPID | ...) ──> init, made ahead, contained, waiting for its one program
 //!   │                                                   └─ clone(CLONE_VM | CLONE_VFORK) ──> the program, by execveat
 //! ```
 //!
@@ -366,10 +366,7 @@ pub(crate) fn own_maps() -> [(&'static CStr, CString); 3] {
 }
 
 fn clone_launcher(blueprint: &Blueprint, socket: RawFd) -> io::Result<OwnedFd> {
-    let mut pidfd: c_int = NO_FD;
-    // SAFETY: plain data for which zero is a value, here "no flag, no address".
-    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    let mut flags = libc::CLONE_PIDFD;
+    let mut flags = 0;
     if blueprint.isolation == Isolation::UserAndPid {
         flags |= libc::CLONE_NEWUSER;
     }
@@ -379,9 +376,6 @@ fn clone_launcher(blueprint: &Blueprint, socket: RawFd) -> io::Result<OwnedFd> {
     if !blueprint.network && blueprint.isolation != Isolation::Subreaper {
         flags |= libc::CLONE_NEWNET;
     }
-    args.flags = u64::from(flags.cast_unsigned());
-    args.pidfd = (&raw mut pidfd) as u64;
-    args.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
     // With every signal blocked no handler of the host runs in the copy, which would write into pipes that both share.
     // SAFETY: plain data for which zero is a value.
     let (mut all, mut before): (libc::sigset_t, libc::sigset_t) =
@@ -391,17 +385,15 @@ fn clone_launcher(blueprint: &Blueprint, socket: RawFd) -> io::Result<OwnedFd> {
         libc::sigfillset(&raw mut all);
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
     }
-    // SAFETY: without CLONE_VM this is fork(2): the copy goes on here with its own memory, in which the blueprint is
-    // whole, and `launcher` keeps to async-signal-safe calls and never returns.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
-    if pid == 0 {
+    // SAFETY: the copy goes on in `launcher`, which keeps to async-signal-safe calls and never returns.
+    let made = match unsafe { kernel::fork(flags) } {
         // SAFETY: this is the copy, with one thread, as `launcher` requires.
-        unsafe { launcher::launcher(blueprint, socket) }
-    }
-    let made = if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
+        Ok(None) => unsafe { launcher::launcher(blueprint, socket) },
+        // SAFETY: the kernel stored a new descriptor, which nothing else owns.
+        Ok(Some(pidfd)) => Ok(unsafe { OwnedFd::from_raw_fd(pidfd) }),
+        Err(failed) => Err(io::Error::from(failed)),
+    };
     // SAFETY: restores what the call above stored.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, null_mut()) };
-    made?;
-    // SAFETY: clone3 succeeded and CLONE_PIDFD stored a new descriptor, which nothing else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(pidfd) })
+    made
 }

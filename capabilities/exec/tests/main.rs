@@ -5,6 +5,12 @@
 mod display;
 #[path = "main/environment.rs"]
 mod environment;
+#[path = "main/escape.rs"]
+mod escape;
+#[path = "main/limits.rs"]
+mod limits;
+#[path = "main/machine.rs"]
+mod machine;
 #[path = "main/output.rs"]
 mod output;
 #[path = "main/program.rs"]

@@ -53,6 +53,7 @@ impl Machine {
             let why = "this kernel has no Landlock, or it is not among the modules that it starts (lsm=)";
             machine.lacking.insert(Layer::Landlock, why.to_owned());
         }
+        machine.lacking.insert(Layer::Cgroup, "no group is made for an action yet".to_owned());
         let mut why = Vec::new();
         for (isolation, views, processes) in WAYS {
             let candidate = Self { isolation: Some(isolation), views, processes, ..machine.clone() };
@@ -251,17 +252,19 @@ fn abi(found: u32) -> ABI {
 }
 
 /// The limits of setrlimit(2). `RLIMIT_DATA` counts what a process can write to, not what it only reserves.
-fn limits(config: &SandboxConfig, isolation: Isolation) -> Vec<(c_uint, u64)> {
+fn limits(config: &SandboxConfig, isolation: Isolation) -> Vec<(c_uint, libc::rlimit)> {
+    let exactly = |limit| libc::rlimit { rlim_cur: limit, rlim_max: limit };
     let mut limits = vec![
-        (libc::RLIMIT_CORE, 0),
-        (libc::RLIMIT_FSIZE, config.file_bytes),
-        (libc::RLIMIT_NOFILE, config.open_files),
-        (libc::RLIMIT_CPU, config.cpu_s),
-        (libc::RLIMIT_DATA, config.memory_bytes),
+        (libc::RLIMIT_CORE, exactly(0)),
+        (libc::RLIMIT_FSIZE, exactly(config.file_bytes)),
+        (libc::RLIMIT_NOFILE, exactly(config.open_files)),
+        // At the first the program is told by SIGXCPU, at the second it is killed.
+        (libc::RLIMIT_CPU, libc::rlimit { rlim_cur: config.cpu_s, rlim_max: config.cpu_s.saturating_add(1) }),
+        (libc::RLIMIT_DATA, exactly(config.memory_bytes)),
     ];
     // It counts all processes of the user outside of a user namespace, and none of root's.
     if isolation == Isolation::UserAndPid {
-        limits.push((libc::RLIMIT_NPROC, config.processes));
+        limits.push((libc::RLIMIT_NPROC, exactly(config.processes)));
     }
     limits
 }

@@ -14,6 +14,9 @@ use crate::spawn::blueprint::{Op, Rule, Source, View};
 /// Where the cookie of a display lies in a view, for `XAUTHORITY`.
 pub(crate) const AUTHORITY: &str = "/run/llm-os/Xauthority";
 
+/// The attributes of what can only be read.
+const SEALED: u32 = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSUID;
+
 /// What a view is made for.
 pub(crate) struct Wanted<'a> {
     pub(crate) reach: &'a Reach,
@@ -149,7 +152,11 @@ impl<'a> Plan<'a> {
             self.directories(Path::new(at), 0o755);
         }
         if self.wanted.processes {
+            // In a user namespace the kernel mounts it only beside another one that is whole (mount_namespaces(7)).
+            let other = Path::new("/run/llm-os/proc");
+            self.show_as(Path::new("/proc"), other, SEALED);
             self.each.push(Op::Processes { at: text(Path::new("/proc")) });
+            self.each.push(Op::Away { at: text(other) });
             self.rules.push(Rule::new(text(Path::new("/proc")), bits(read()), true));
         }
         let size = self.wanted.temporary_bytes;
@@ -165,16 +172,22 @@ impl<'a> Plan<'a> {
 
     /// Shows a place of the host under its own path. What is not there is left out.
     fn show(&mut self, path: &Path, how: Use) {
-        let Ok(found) = path.metadata() else { return };
+        if !path.exists() {
+            return;
+        }
         let read_only = if how == Use::Write { 0 } else { MOUNT_ATTR_RDONLY };
         let device = if how == Use::Device { 0 } else { MOUNT_ATTR_NODEV };
         let execute = if how == Use::System || self.wanted.execute { 0 } else { MOUNT_ATTR_NOEXEC };
-        let attributes = u64::from(MOUNT_ATTR_NOSUID | device | execute)
-            | if how == Use::Device || how == Use::Socket { 0 } else { u64::from(read_only) };
-        self.sources.push(Source::new(text(path), attributes));
-        let source = self.sources.len() - 1;
-        self.mount(path, found.is_dir(), |at| Op::Show { source, at });
+        let read_only = if how == Use::Device || how == Use::Socket { 0 } else { read_only };
+        self.show_as(path, path, MOUNT_ATTR_NOSUID | device | execute | read_only);
         self.allow(path, how);
+    }
+
+    /// Shows a place of the host under a path, with these attributes.
+    fn show_as(&mut self, place: &Path, path: &Path, attributes: u32) {
+        self.sources.push(Source::new(text(place), attributes.into()));
+        let source = self.sources.len() - 1;
+        self.mount(path, place.is_dir(), |at| Op::Show { source, at });
     }
 
     /// Mounts something at a path. What lies in the private `/tmp` is put together for each program, out of what the

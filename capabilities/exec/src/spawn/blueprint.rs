@@ -21,7 +21,7 @@ pub(crate) struct Blueprint {
     /// The system calls that they may make.
     pub(crate) filter: Vec<sock_filter>,
     /// Limits as setrlimit(2) takes them.
-    pub(crate) limits: Vec<(c_uint, u64)>,
+    pub(crate) limits: Vec<(c_uint, libc::rlimit)>,
     /// How many processes one of them may have, as text for `/proc/sys/kernel/pid_max`, which counts within a PID
     /// namespace since Linux 6.14.
     pub(crate) processes: Option<CString>,
@@ -63,6 +63,8 @@ pub(crate) enum Op {
     Memory { at: CString, options: CString },
     /// Mounts the processes of the PID namespace, and limits their number.
     Processes { at: CString },
+    /// Takes what is mounted away.
+    Away { at: CString },
     /// Shows a source.
     Show { source: usize, at: CString },
     /// Shows again what is shown elsewhere.

@@ -20,7 +20,7 @@ use crate::sandbox::IMAGE;
 ///
 /// # Safety
 ///
-/// Runs in the copy that `clone3` made, with one thread.
+/// Runs in the copy that [`kernel::fork`] made, with one thread.
 pub(super) unsafe fn init(blueprint: &Blueprint, control: RawFd) -> ! {
     let contained = contain(blueprint, control);
     let Some(order) = kernel::receive(control) else {
@@ -59,9 +59,8 @@ fn contain(blueprint: &Blueprint, control: RawFd) -> Result<RawFd, Failed> {
             done(Stage::SetUp, libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))?;
         }
         libc::umask(0o022);
-        for (resource, value) in &blueprint.limits {
-            let limit = libc::rlimit { rlim_cur: *value, rlim_max: *value };
-            done(Stage::Limits, libc::setrlimit(*resource, &raw const limit))?;
+        for (resource, limit) in &blueprint.limits {
+            done(Stage::Limits, libc::setrlimit(*resource, limit))?;
         }
         kernel::drop_capabilities()?;
         done(Stage::SetUp, libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;

@@ -23,6 +23,25 @@ fn called(stage: Stage, result: c_long) -> Result<RawFd, Failed> {
     done(stage, if result < 0 { -1 } else { c_int::try_from(result).unwrap_or(0) })
 }
 
+/// Copies this process into the namespaces that `flags` name; yields the copy's pidfd, or nothing in the copy itself.
+///
+/// By clone(2), which containers let through: the filter of many answers `ENOSYS` to `clone3`.
+///
+/// # Safety
+///
+/// The copy has the memory of this process and one thread of it: it keeps to async-signal-safe calls and never returns from
+/// what it does next.
+pub(super) unsafe fn fork(flags: c_int) -> Result<Option<RawFd>, Failed> {
+    let mut pidfd: c_int = NO_FD;
+    let flags = (flags | libc::CLONE_PIDFD | libc::SIGCHLD).cast_unsigned();
+    // SAFETY: without CLONE_VM and a stack this is fork(2); the descriptor is stored in this process's memory.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, c_long::from(flags), 0, &raw mut pidfd, 0, 0) };
+    match called(Stage::Clone, pid)? {
+        0 => Ok(None),
+        _ => Ok(Some(pidfd)),
+    }
+}
+
 /// Closes every descriptor but those in `keep`, which is in ascending order.
 pub(super) fn close_all_but(keep: &[RawFd]) -> Result<(), Failed> {
     let close = |first: u32, last: u32| {
@@ -127,6 +146,9 @@ pub(super) fn apply(op: &Op, view: &View, processes: Option<&CStr>) -> Result<()
                     let _ = write_file(Stage::View, c"/proc/sys/kernel/pid_max", most.to_bytes());
                 }
                 set_attributes(libc::AT_FDCWD, at, 0, MOUNT_ATTR_RDONLY.into())?;
+            }
+            Op::Away { at } => {
+                done(Stage::View, libc::umount2(at.as_ptr(), libc::MNT_DETACH))?;
             }
             Op::Show { source, at } => {
                 let tree = view.sources[*source].tree.get();

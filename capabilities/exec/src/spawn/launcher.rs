@@ -3,17 +3,16 @@
 //! It is small and stays so, whatever the host grows to: making a process costs by the memory that it has. An init is
 //! the host's own child (`CLONE_PARENT`), so that the host waits for it and kills it.
 
-use std::ffi::c_int;
 use std::os::fd::RawFd;
 
 use super::blueprint::Blueprint;
-use super::{Failed, Isolation, NO_FD, Stage, init, kernel, report_bytes};
+use super::{Failed, Isolation, Stage, init, kernel, report_bytes};
 
 /// Runs until the host closes its end of the socket.
 ///
 /// # Safety
 ///
-/// Runs in the copy that `clone3` made, with one thread.
+/// Runs in the copy that [`kernel::fork`] made, with one thread.
 pub(super) unsafe fn launcher(blueprint: &Blueprint, socket: RawFd) -> ! {
     let hello = match prepare(blueprint, socket) {
         Ok(()) => report_bytes(super::READY, 0),
@@ -71,24 +70,18 @@ fn prepare(blueprint: &Blueprint, socket: RawFd) -> Result<(), Failed> {
 }
 
 fn make_init(blueprint: &Blueprint, control: RawFd) -> Result<RawFd, Failed> {
-    let mut pidfd: c_int = NO_FD;
-    let mut flags = libc::CLONE_PARENT | libc::CLONE_PIDFD;
+    let mut flags = libc::CLONE_PARENT;
     if blueprint.isolation != Isolation::Subreaper {
         flags |= libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
     }
     if blueprint.view.is_some() {
         flags |= libc::CLONE_NEWNS;
     }
-    // SAFETY: plain data for which zero is a value. Without CLONE_VM this is fork(2): the copy goes on here with its own
-    // memory, in which the blueprint is whole, and `init` never returns.
+    // SAFETY: the copy goes on in `init`, which keeps to async-signal-safe calls and never returns.
     unsafe {
-        let mut args: libc::clone_args = std::mem::zeroed();
-        args.flags = u64::from(flags.cast_unsigned());
-        args.pidfd = (&raw mut pidfd) as u64;
-        let pid = libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>());
-        if pid == 0 {
-            init::init(blueprint, control)
+        match kernel::fork(flags)? {
+            Some(pidfd) => Ok(pidfd),
+            None => init::init(blueprint, control),
         }
-        kernel::done(Stage::Clone, if pid < 0 { -1 } else { pidfd })
     }
 }

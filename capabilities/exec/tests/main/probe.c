@@ -95,6 +95,30 @@ int main(int argc, char **argv) {
         }
     } else if (!strcmp(what, "bytes")) {
         return write(1, "a\0\xff\n", 4) != 4;
+    } else if (!strcmp(what, "forks")) {
+        int made = 0;
+        pid_t pid;
+        while (made < atoi(arg) && (pid = fork()) >= 0) {
+            if (pid == 0) pause();
+            made++;
+        }
+        printf("%d %s\n", made, made < atoi(arg) ? strerrorname_np(errno) : "all");
+    } else if (!strcmp(what, "memory")) {
+        long had = 0;
+        char *block;
+        for (; had < atol(arg) && (block = malloc(1 << 24)); had += 1 << 24) memset(block, 1, 1 << 24);
+        printf("%ld %s\n", had, had < atol(arg) ? strerrorname_np(errno) : "all");
+    } else if (!strcmp(what, "files")) {
+        int had = 0;
+        while (had < atoi(arg) && open("/dev/null", O_RDONLY) >= 0) had++;
+        printf("%d %s\n", had, had < atoi(arg) ? strerrorname_np(errno) : "all");
+    } else if (!strcmp(what, "long-file")) {
+        int fd = open("/tmp/long", O_WRONLY | O_CREAT, 0600);
+        puts("begun");
+        fflush(stdout);
+        return pwrite(fd, "x", 1, atol(arg)) != 1;
+    } else if (!strcmp(what, "spin")) {
+        for (;;) {}
     } else if (!strcmp(what, "orphans")) {
         for (int n = 0; n < 200; n++)
             if (fork() == 0) {

@@ -1,27 +1,36 @@
 //! What the tests share: the probe program, and questions to a world.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use llm_os_exec::Exec;
 use llm_os_test_support::World;
 use rustix::fs::{CWD, RenameFlags};
 use serde_json::{Value, json};
 
-const SOURCE: &str = include_str!("probe.c");
-
 /// The compiled probe; see `probe.c` for what it does.
 pub(crate) fn probe() -> String {
+    compiled("probe", include_str!("probe.c"))
+}
+
+/// Names the folder of the compiled programs for a test that runs as somebody who cannot compile any.
+pub(crate) const PROGRAMS: &str = "LLM_OS_TEST_PROGRAMS";
+
+/// Compiles a program of the tests, once.
+pub(crate) fn compiled(name: &str, source: &str) -> String {
     let mut hash = DefaultHasher::new();
-    SOURCE.hash(&mut hash);
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let wanted = folder.join(format!("exec-probe-{:x}", hash.finish()));
+    source.hash(&mut hash);
+    let folder = std::env::var_os(PROGRAMS).map_or_else(|| env!("CARGO_TARGET_TMPDIR").into(), PathBuf::from);
+    let wanted = folder.join(format!("exec-{name}-{:x}", hash.finish()));
     if !wanted.exists() {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/main/probe.c");
-        let own = folder.join(format!("exec-probe-{}", std::process::id()));
-        let compiled = Command::new("cc").args(["-O1", "-Wall", "-o"]).args([&own, &source]).status();
-        assert!(compiled.unwrap().success());
+        let own = folder.join(format!("exec-{name}-{}", std::process::id()));
+        let mut compiler = Command::new("cc");
+        compiler.args(["-O1", "-Wall", "-x", "c", "-", "-o"]).arg(&own);
+        let mut compiler = compiler.stdin(Stdio::piped()).spawn().unwrap();
+        compiler.stdin.take().unwrap().write_all(source.as_bytes()).unwrap();
+        assert!(compiler.wait().unwrap().success());
         // Another test may have been faster, and may be running the file that it made: that one stays.
         let _ = rustix::fs::renameat_with(CWD, &own, CWD, &wanted, RenameFlags::NOREPLACE);
         let _ = std::fs::remove_file(own);
