@@ -244,7 +244,7 @@ fn answer(
     contained: Containment,
     stopped: impl Fn() -> Option<Fault>,
 ) -> Result<Output, Fault> {
-    let Outcome { end, stdout, stderr, usage, duration } = outcome;
+    let Outcome { end, stdout, stderr, usage, out_of_memory, duration } = outcome;
     let (exit_code, signal) = match end {
         End::Ended(status) if libc::WIFEXITED(status) => (Some(libc::WEXITSTATUS(status)), None),
         End::Ended(status) => (None, Some(Signal::new(libc::WTERMSIG(status)))),
@@ -257,9 +257,10 @@ fn answer(
         max_rss_bytes: usage.max_rss_bytes,
     };
     let ran = Ran { exit_code, signal, stdout, stderr, contained, meta };
-    let limit = ran.signal.as_ref().and_then(Signal::limit);
+    let of_action = out_of_memory.then_some("the limit of the memory of an action, memory_bytes");
+    let limit = of_action.or_else(|| ran.signal.as_ref().and_then(Signal::limit));
     let fault = match (end, &command.expect_exit, limit) {
-        (End::Ended(_), _, Some(limit)) => {
+        (End::Ended(_) | End::Lost, _, Some(limit)) => {
             let message = format!("the program was ended by {limit}, which [capabilities.exec.sandbox] sets");
             Fault::new(EXEC_LIMIT_EXCEEDED, message)
         }
@@ -281,7 +282,7 @@ fn answer(
         (End::Stopped, _, _) => {
             stopped().unwrap_or_else(|| Fault::new(Code::CANCELLED, "the plan was stopped"))
         }
-        (End::Lost, _, _) => {
+        (End::Lost, _, None) => {
             Fault::new(EXEC_FAILED, "the program was killed from outside, with all that it started")
         }
     };

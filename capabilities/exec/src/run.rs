@@ -14,7 +14,7 @@ use tokio::net::unix::pipe::Receiver;
 
 use crate::EXEC_FAILED;
 use crate::command::Command;
-use crate::sandbox::Contained;
+use crate::sandbox::{Contained, Group};
 use crate::spawn::{self, Failed, Isolation, Report, Stage, Tree, Usage};
 
 /// How long a killed tree may take to be gone before the answer leaves without it.
@@ -31,6 +31,8 @@ pub(crate) struct Outcome {
     pub(crate) stdout: Text,
     pub(crate) stderr: Text,
     pub(crate) usage: Usage,
+    /// Killed because the action used more memory than it may.
+    pub(crate) out_of_memory: bool,
     pub(crate) duration: Duration,
 }
 
@@ -89,7 +91,8 @@ pub(crate) async fn run(
             tracing::error!(?end, "A killed process tree is still there; it is left to be reaped.");
         }
     }
-    let (report, usage) = running.settle().map_err(|e| failed("its end is not known", e))?;
+    let Settled { report, usage, out_of_memory } =
+        running.settle().map_err(|e| failed("its end is not known", e))?;
     stdout.read_rest();
     stderr.read_rest();
     match report {
@@ -102,7 +105,14 @@ pub(crate) async fn run(
         Some(Report::Ended(status)) if end == End::Lost => end = End::Ended(status),
         _ => {}
     }
-    Ok(Outcome { end, stdout: stdout.text(), stderr: stderr.text(), usage, duration: started.elapsed() })
+    Ok(Outcome {
+        end,
+        stdout: stdout.text(),
+        stderr: stderr.text(),
+        usage,
+        out_of_memory,
+        duration: started.elapsed(),
+    })
 }
 
 fn not_started(failed: Failed) -> Fault {
@@ -148,16 +158,25 @@ struct Running(Option<Watched>);
 struct Watched {
     pidfd: AsyncFd<OwnedFd>,
     report: OwnedFd,
+    group: Option<Group>,
     isolation: Isolation,
+}
+
+/// What is known of a tree that is dead.
+#[derive(Default)]
+struct Settled {
+    report: Option<Report>,
+    usage: Usage,
+    out_of_memory: bool,
 }
 
 impl Running {
     fn new(tree: Tree, isolation: Isolation) -> io::Result<Self> {
-        let Tree { pidfd, report } = tree;
+        let Tree { pidfd, report, group } = tree;
         match spawn::watch(pidfd) {
-            Ok(pidfd) => Ok(Self(Some(Watched { pidfd, report, isolation }))),
+            Ok(pidfd) => Ok(Self(Some(Watched { pidfd, report, group, isolation }))),
             Err((pidfd, e)) => {
-                spawn::end_in_background(pidfd);
+                spawn::end_in_background(pidfd, group);
                 Err(e)
             }
         }
@@ -174,31 +193,34 @@ impl Running {
     fn kill(&self) {
         if let Some(watched) = &self.0 {
             spawn::kill(watched.pidfd.get_ref(), watched.isolation);
+            watched.group.iter().for_each(Group::kill);
         }
     }
 
     /// Reaps a tree that is dead; leaves one that is not to the background.
-    fn settle(&mut self) -> io::Result<(Option<Report>, Usage)> {
-        let Some(Watched { pidfd, report, .. }) = self.0.take() else { return Ok((None, Usage::default())) };
-        let tree = Tree { pidfd: pidfd.into_inner(), report };
-        let told = spawn::report(&tree)?;
-        match spawn::wait(&tree.pidfd, libc::WNOHANG) {
-            Ok(Some(usage)) => Ok((told, usage)),
+    fn settle(&mut self) -> io::Result<Settled> {
+        let Some(Watched { pidfd, report, group, .. }) = self.0.take() else { return Ok(Settled::default()) };
+        let tree = Tree { pidfd: pidfd.into_inner(), report, group };
+        let report = spawn::report(&tree)?;
+        let out_of_memory = tree.group.as_ref().is_some_and(Group::ran_out_of_memory);
+        let usage = match spawn::wait(&tree.pidfd, libc::WNOHANG) {
+            Ok(Some(usage)) => usage,
             Ok(None) => {
-                spawn::end_in_background(tree.pidfd);
-                Ok((told, Usage::default()))
+                spawn::end_in_background(tree.pidfd, tree.group);
+                Usage::default()
             }
             // Where the host was started with SIGCHLD ignored, the kernel reaped it already.
-            Err(e) if e.raw_os_error() == Some(libc::ECHILD) => Ok((told, Usage::default())),
-            Err(e) => Err(e),
-        }
+            Err(e) if e.raw_os_error() == Some(libc::ECHILD) => Usage::default(),
+            Err(e) => return Err(e),
+        };
+        Ok(Settled { report, usage, out_of_memory })
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(Watched { pidfd, .. }) = self.0.take() {
-            spawn::end_in_background(pidfd.into_inner());
+        if let Some(Watched { pidfd, group, .. }) = self.0.take() {
+            spawn::end_in_background(pidfd.into_inner(), group);
         }
     }
 }

@@ -5,6 +5,7 @@
 //! its programs are.
 
 mod filter;
+mod group;
 mod machine;
 mod pool;
 mod system;
@@ -23,6 +24,7 @@ use crate::config::{Layer, SandboxConfig};
 use crate::spawn::{Isolation, Program, Tree};
 
 pub(crate) use filter::IMAGE;
+pub(crate) use group::Group;
 pub(crate) use system::holds as system_holds;
 pub(crate) use view::AUTHORITY;
 
@@ -163,7 +165,7 @@ impl Sandbox {
         }
         let failed = |what: String| Fault::new(EXEC_FAILED, format!("nothing was started: {what}"));
         let blueprint = self.machine.blueprint(&kind, &self.config).map_err(failed)?;
-        let pool = Arc::new(Pool::start(&blueprint).map_err(|e| {
+        let pool = Arc::new(Pool::start(&blueprint, self.machine.groups.clone()).map_err(|e| {
             failed(format!("the sandbox cannot be put together: {e}")).log(format!("{kind:?}: {e}"))
         })?);
         if pools.by_kind.len() >= KINDS

@@ -29,6 +29,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdRegisterError};
 
+use crate::sandbox::Group;
 use blueprint::Blueprint;
 pub(crate) use kernel::landlock_abi;
 
@@ -70,6 +71,8 @@ pub(crate) struct Tree {
     pub(crate) pidfd: OwnedFd,
     /// Holds [`Report`]; does not block. The tree dies when this is closed.
     pub(crate) report: OwnedFd,
+    /// The control group that it is in, to be dropped after it is dead.
+    pub(crate) group: Option<Group>,
 }
 
 /// What an init or a launcher tells the host.
@@ -184,11 +187,12 @@ impl Launcher {
         })
     }
 
-    /// Orders an init; yields the end of it that the host keeps.
-    pub(crate) fn order(&self) -> io::Result<OwnedFd> {
+    /// Orders an init, in the control group whose `cgroup.procs` this is; yields the end of it that the host keeps.
+    pub(crate) fn order(&self, group: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
         let (own, its) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        kernel::send(self.socket.as_raw_fd(), [0; 8], &[its.as_raw_fd()])
-            .map_err(io::Error::from_raw_os_error)?;
+        let group = group.map(|group| group.as_raw_fd());
+        let fds: Vec<_> = [its.as_raw_fd()].into_iter().chain(group).collect();
+        kernel::send(self.socket.as_raw_fd(), [0; 8], &fds).map_err(io::Error::from_raw_os_error)?;
         Ok(own)
     }
 
@@ -213,14 +217,14 @@ impl Launcher {
 impl Drop for Launcher {
     fn drop(&mut self) {
         if let Some(pidfd) = self.pidfd.take() {
-            end_in_background(pidfd);
+            end_in_background(pidfd, None);
         }
     }
 }
 
 impl Init {
     /// Hands over its program. What goes wrong from then on is told by the tree's [`Report`].
-    pub(crate) fn run(self, program: &Program<'_>) -> io::Result<Tree> {
+    pub(crate) fn run(self, program: &Program<'_>, group: Option<Group>) -> io::Result<Tree> {
         let Self { pidfd, control } = self;
         let flags = if program.tty { spec::TTY } else { 0 };
         let Program { image, argv, env, directory, directory_identity, stdio, script, .. } = program;
@@ -230,19 +234,19 @@ impl Init {
         let mut fds = vec![spec.as_raw_fd(), write.as_raw_fd(), image.as_raw_fd(), stdin, stdout, stderr];
         fds.extend(script.map(|script| script.as_raw_fd()));
         match kernel::send(control.as_raw_fd(), [0; 8], &fds) {
-            Ok(()) => Ok(Tree { pidfd, report }),
+            Ok(()) => Ok(Tree { pidfd, report, group }),
             Err(errno) => {
-                end_in_background(pidfd);
+                end_in_background(pidfd, group);
                 Err(io::Error::from_raw_os_error(errno))
             }
         }
     }
 
     /// Reaps one that has no program to run: it ends as soon as it is alone.
-    pub(crate) fn dismiss(self) {
+    pub(crate) fn dismiss(self, group: Option<Group>) {
         let Self { pidfd, control } = self;
         drop(control);
-        end_in_background(pidfd);
+        end_in_background(pidfd, group);
     }
 }
 
@@ -256,11 +260,19 @@ pub(crate) fn kill(pidfd: &OwnedFd, isolation: Isolation) {
     let _ = rustix::process::pidfd_send_signal(pidfd, signal);
 }
 
-/// Ends a process and reaps it without keeping anyone waiting; a thread, since the runtime may be gone.
-pub(crate) fn end_in_background(pidfd: OwnedFd) {
+/// Ends a tree and reaps it without keeping anyone waiting; a thread, since the runtime may be gone.
+pub(crate) fn end_in_background(pidfd: OwnedFd, group: Option<Group>) {
+    if let Some(group) = &group {
+        group.kill();
+    }
     let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
     let reaper = std::thread::Builder::new().name("exec-reaper".to_owned());
-    if let Err(e) = reaper.spawn(move || wait(&pidfd, 0)) {
+    let reap = move || {
+        let waited = wait(&pidfd, 0);
+        drop(group);
+        waited
+    };
+    if let Err(e) = reaper.spawn(reap) {
         tracing::error!(error = %e, "A killed process is not reaped, since no thread could be started.");
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{CString, c_uint};
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use landlock::{ABI, Access, AccessNet, Scope};
 use llm_os_core::{Network, Reach};
@@ -11,6 +12,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::Kind;
 use super::filter::{self, Shape};
+use super::group::{Group, Groups};
 use super::view::{self, Wanted, bits, known};
 use crate::config::{Layer, SandboxConfig};
 use crate::spawn::blueprint::{Blueprint, Landlock};
@@ -24,6 +26,7 @@ pub(crate) struct Machine {
     /// Whether a view can have a `/proc` of its own.
     processes: bool,
     pub(crate) landlock_abi: u32,
+    pub(crate) groups: Option<Arc<Groups>>,
     /// Why a layer cannot be had.
     lacking: BTreeMap<Layer, String>,
 }
@@ -47,13 +50,22 @@ impl Machine {
             views: false,
             processes: false,
             landlock_abi: spawn::landlock_abi(),
+            groups: None,
             lacking: BTreeMap::new(),
         };
         if machine.landlock_abi == 0 {
             let why = "this kernel has no Landlock, or it is not among the modules that it starts (lsm=)";
             machine.lacking.insert(Layer::Landlock, why.to_owned());
         }
-        machine.lacking.insert(Layer::Cgroup, "no group is made for an action yet".to_owned());
+        match Groups::find(config) {
+            Ok(groups) if groups.lacking.is_empty() => machine.groups = Some(Arc::new(groups)),
+            Ok(groups) => {
+                let lacking = groups.lacking.join(" and ");
+                machine.lacking.insert(Layer::Cgroup, format!("the delegated control group lacks {lacking}"));
+                machine.groups = Some(Arc::new(groups));
+            }
+            Err(why) => drop(machine.lacking.insert(Layer::Cgroup, why)),
+        }
         let mut why = Vec::new();
         for (isolation, views, processes) in WAYS {
             let candidate = Self { isolation: Some(isolation), views, processes, ..machine.clone() };
@@ -88,18 +100,22 @@ impl Machine {
 
     fn start_nothing(&self, blueprint: &Blueprint) -> io::Result<Option<Report>> {
         let launcher = Launcher::start(blueprint)??;
-        let init = launcher.collect(launcher.order()?)?;
+        let group = self.groups.as_ref().map(|groups| groups.make()).transpose()?;
+        let init = launcher.collect(launcher.order(group.as_ref().map(Group::processes))?)?;
         let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-        let tree = init.run(&Program {
-            image: null.as_fd(),
-            argv: &[c"nothing".to_owned()],
-            env: &[],
-            directory: c"/",
-            directory_identity: (0, 0),
-            stdio: [null.as_fd(), null.as_fd(), null.as_fd()],
-            script: None,
-            tty: false,
-        })?;
+        let tree = init.run(
+            &Program {
+                image: null.as_fd(),
+                argv: &[c"nothing".to_owned()],
+                env: &[],
+                directory: c"/",
+                directory_identity: (0, 0),
+                stdio: [null.as_fd(), null.as_fd(), null.as_fd()],
+                script: None,
+                tty: false,
+            },
+            group,
+        )?;
         spawn::wait(&tree.pidfd, 0)?;
         spawn::report(&tree)
     }

@@ -21,8 +21,8 @@ use crate::sandbox::IMAGE;
 /// # Safety
 ///
 /// Runs in the copy that [`kernel::fork`] made, with one thread.
-pub(super) unsafe fn init(blueprint: &Blueprint, control: RawFd) -> ! {
-    let contained = contain(blueprint, control);
+pub(super) unsafe fn init(blueprint: &Blueprint, control: RawFd, group: RawFd) -> ! {
+    let contained = contain(blueprint, control, group);
     let Some(order) = kernel::receive(control) else {
         // SAFETY: ends this process alone: the host has no use for it any more.
         unsafe { libc::_exit(0) }
@@ -45,11 +45,15 @@ pub(super) unsafe fn init(blueprint: &Blueprint, control: RawFd) -> ! {
 
 /// Takes on every layer of the containment, in the order in which each still can be; yields a descriptor that tells of
 /// children.
-fn contain(blueprint: &Blueprint, control: RawFd) -> Result<RawFd, Failed> {
+fn contain(blueprint: &Blueprint, control: RawFd, group: RawFd) -> Result<RawFd, Failed> {
     // SAFETY: calls with plain numbers, and pointers into the blueprint or this stack.
     unsafe {
         libc::prctl(libc::PR_SET_NAME, c"llm-os-init".as_ptr());
         done(Stage::SetUp, libc::setsid())?;
+        if group != NO_FD {
+            let joined = libc::write(group, c"0".as_ptr().cast(), 1);
+            done(Stage::Limits, if joined < 0 { -1 } else { 0 })?;
+        }
         if let Some(view) = &blueprint.view {
             for (at, op) in view.each.iter().enumerate() {
                 kernel::apply(op, view, blueprint.processes.as_deref()).map_err(|failed| failed.at(at))?;

@@ -23,8 +23,8 @@ pub(super) unsafe fn launcher(blueprint: &Blueprint, socket: RawFd) -> ! {
         && hello == report_bytes(super::READY, 0)
         && let Some(order) = kernel::receive(socket)
     {
-        let control = order.fds[0];
-        let answer = match make_init(blueprint, control) {
+        let [control, group, ..] = order.fds;
+        let answer = match make_init(blueprint, control, group) {
             Ok(pidfd) => {
                 let sent = kernel::send(socket, report_bytes(super::READY, 0), &[pidfd]);
                 // SAFETY: `make_init` yields a descriptor that nothing else owns.
@@ -33,8 +33,11 @@ pub(super) unsafe fn launcher(blueprint: &Blueprint, socket: RawFd) -> ! {
             }
             Err(failed) => kernel::send(socket, failed.bytes(), &[]),
         };
-        // SAFETY: the order came with a descriptor of this process's own.
-        unsafe { libc::close(control) };
+        // SAFETY: the order came with descriptors of this process's own, or NO_FD.
+        unsafe {
+            libc::close(control);
+            libc::close(group);
+        }
         if answer.is_err() {
             break;
         }
@@ -69,7 +72,7 @@ fn prepare(blueprint: &Blueprint, socket: RawFd) -> Result<(), Failed> {
     unsafe { kernel::done(Stage::SetUp, libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0)).map(drop) }
 }
 
-fn make_init(blueprint: &Blueprint, control: RawFd) -> Result<RawFd, Failed> {
+fn make_init(blueprint: &Blueprint, control: RawFd, group: RawFd) -> Result<RawFd, Failed> {
     let mut flags = libc::CLONE_PARENT;
     if blueprint.isolation != Isolation::Subreaper {
         flags |= libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
@@ -81,7 +84,7 @@ fn make_init(blueprint: &Blueprint, control: RawFd) -> Result<RawFd, Failed> {
     unsafe {
         match kernel::fork(flags)? {
             Some(pidfd) => Ok(pidfd),
-            None => init::init(blueprint, control),
+            None => init::init(blueprint, control, group),
         }
     }
 }

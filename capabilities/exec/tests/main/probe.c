@@ -108,6 +108,14 @@ int main(int argc, char **argv) {
         char *block;
         for (; had < atol(arg) && (block = malloc(1 << 24)); had += 1 << 24) memset(block, 1, 1 << 24);
         printf("%ld %s\n", had, had < atol(arg) ? strerrorname_np(errno) : "all");
+    } else if (!strcmp(what, "memory-of-many")) {
+        // Each takes 32 MiB, which is less than one alone may have.
+        for (int n = 0; n < atoi(arg); n++)
+            if (fork() == 0) {
+                memset(malloc(1 << 25), 1, 1 << 25);
+                pause();
+            }
+        for (;;) pause();
     } else if (!strcmp(what, "files")) {
         int had = 0;
         while (had < atoi(arg) && open("/dev/null", O_RDONLY) >= 0) had++;

@@ -70,7 +70,7 @@ fn a_daemon_that_left_its_session_dies_at_the_deadline() {
 #[test]
 fn a_daemon_dies_with_the_program_that_left_it_behind() {
     let world = world();
-    for n in 0..20 {
+    for n in 0..1_000 {
         let lifeline = Lifeline::new(&world, &format!("alive-{n}"));
         let watch = lifeline.watch();
         let result = run_probe(&world, &["daemon", lifeline.path()], json!({}));
