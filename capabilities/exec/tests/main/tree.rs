@@ -79,6 +79,22 @@ fn a_daemon_dies_with_the_program_that_left_it_behind() {
     }
 }
 
+/// P03. The time is measured by `scripts/bench`; here it is only held to be none that a person would wait for.
+#[test]
+fn a_tree_of_a_thousand_processes_is_dead_soon_after_its_deadline() {
+    let world = world();
+    let lifeline = Lifeline::new(&world, "alive");
+    let watch = lifeline.watch();
+    let (started, timeout) = (Instant::now(), Duration::from_secs(2));
+    let millis = u64::try_from(timeout.as_millis()).unwrap();
+    let result = run_probe(&world, &["tree", lifeline.path()], json!({"timeout_ms": millis}));
+    assert_eq!(watch.join().unwrap(), b"r");
+    let took = started.elapsed() - timeout;
+    eprintln!("1,000 processes were dead {took:?} after their deadline.");
+    assert_eq!(result["output"]["stdout"]["text"], "all\n", "{result:#}");
+    assert!(took < 8 * DEAD, "{took:?}");
+}
+
 /// P08.
 #[test]
 fn a_program_that_stopped_itself_is_dead_at_its_deadline() {
