@@ -20,6 +20,9 @@ pub struct Reach {
     pub hidden: Vec<PathBuf>,
     /// Below what may be written: must not be changed.
     pub kept: Vec<PathBuf>,
+    /// Above something hidden or kept, inside of what may be written: directories that must not be renamed or removed,
+    /// since what is hidden or kept would be moved away with them.
+    pub pinned: Vec<PathBuf>,
 }
 
 /// What policies add to the reach of one program, by annotations on the rule that lets it run.

@@ -11,11 +11,13 @@
 //! that it is validated against, [`Policy`] judges by it, `subtree` says when one ruling holds for everything below a
 //! directory.
 
+mod annotations;
 mod canary;
 mod cli;
 mod entities;
 mod names;
 mod protected;
+mod reach;
 mod rules;
 mod source;
 mod subtree;
@@ -54,6 +56,7 @@ pub(crate) struct Policy {
     authorizer: Authorizer,
     sha256: String,
     notes: Vec<String>,
+    reaches: reach::Known,
 }
 
 /// What can decide about one concrete action.
@@ -126,7 +129,19 @@ impl Policy {
         let by_action = by_action.collect::<Result<_, _>>().map_err(PolicyError::Setup)?;
         let authorizer = Authorizer::new();
         canary::check(&vocabulary, &roots).map_err(PolicyError::Canary)?;
-        Ok(Self { vocabulary, rules, by_action, roots, protected, authorizer, sha256: text.sha256, notes })
+        let mut policy = Self {
+            vocabulary,
+            rules,
+            by_action,
+            roots,
+            protected,
+            authorizer,
+            sha256: text.sha256,
+            notes,
+            reaches: reach::Known::default(),
+        };
+        policy.check_reach()?;
+        Ok(policy)
     }
 
     /// The Cedar schema that policies are validated against, as text.
@@ -202,7 +217,7 @@ impl Policy {
             return ruling;
         }
         if unconfirmed.decision() == Answer::Allow {
-            return Ruling::new(Decision::Allow, self.reasons([&unconfirmed]));
+            return self.ruling(Decision::Allow, &[&unconfirmed], &unconfirmed);
         }
         let confirmed = match ask(true) {
             Ok(response) => response,
@@ -212,9 +227,20 @@ impl Policy {
             return ruling;
         }
         match confirmed.decision() {
-            Answer::Allow => Ruling::new(Decision::Confirm, self.reasons([&unconfirmed, &confirmed])),
+            Answer::Allow => self.ruling(Decision::Confirm, &[&unconfirmed, &confirmed], &confirmed),
             Answer::Deny => Ruling::new(Decision::Deny, self.reasons([&confirmed])),
         }
+    }
+
+    /// A ruling that lets something happen; the profiles of those who permitted it add up.
+    fn ruling(&self, decision: Decision, responses: &[&Response], permitted: &Response) -> Ruling {
+        let mut ruling = Ruling::new(decision, self.reasons(responses.iter().copied()));
+        for id in permitted.diagnostics().reason() {
+            if let Some(rule) = self.rules.iter().find(|rule| rule.policy.id() == id) {
+                ruling.profile.add(&rule.profile);
+            }
+        }
+        ruling
     }
 
     /// The policies that determined these responses.
@@ -257,8 +283,8 @@ impl Judge for Policy {
             && subtree::is_uniform_below(&dir.id, rules, &self.roots)
     }
 
-    fn reach(&self, _: &Principal, _: bool) -> Reach {
-        Reach::default()
+    fn reach(&self, principal: &Principal, confirmed: bool) -> Reach {
+        self.reach_of(principal, confirmed)
     }
 
     fn policy_sha256(&self) -> &str {

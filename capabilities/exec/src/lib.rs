@@ -195,7 +195,14 @@ impl Capability for Exec {
         let command = granted.into_inner();
         let contained = self.sandbox.contain(cx, command.display.as_ref())?;
         cx.note("contained", serde_json::to_value(&contained.containment).unwrap_or_default());
-        let outcome = run::run(&command, &contained, cx.cancelled()).await?;
+        let outcome = match run::run(&command, &contained, cx.cancelled()).await {
+            Err(refused) if refused.is_stale => {
+                let anew = self.sandbox.contain(cx, command.display.as_ref())?;
+                run::run(&command, &anew, cx.cancelled()).await
+            }
+            outcome => outcome,
+        };
+        let outcome = outcome.map_err(|refused| refused.fault)?;
         answer(outcome, &command, contained.containment, || cx.stopped())
     }
 }

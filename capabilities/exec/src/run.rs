@@ -49,12 +49,26 @@ pub(crate) enum End {
     Lost,
 }
 
+/// Why a program did not run.
+#[derive(Debug)]
+pub(crate) struct NotRun {
+    /// What was to keep it from something is not in force any more; made anew it will be.
+    pub(crate) is_stale: bool,
+    pub(crate) fault: Fault,
+}
+
+impl From<Fault> for NotRun {
+    fn from(fault: Fault) -> Self {
+        Self { is_stale: false, fault }
+    }
+}
+
 /// Runs a program; once the future is dropped the whole tree is killed.
 pub(crate) async fn run(
     command: &Command,
     contained: &Contained,
     stop: impl Future<Output = ()>,
-) -> Result<Outcome, Fault> {
+) -> Result<Outcome, NotRun> {
     let started = Instant::now();
     let failed =
         |what: &str, e: io::Error| Fault::new(EXEC_FAILED, format!("nothing was started: {what}: {e}"));
@@ -97,10 +111,10 @@ pub(crate) async fn run(
     stderr.read_rest();
     match report {
         Some(Report::Failed(failed)) => {
-            if failed.stage == Stage::Place {
+            if matches!(failed.stage, Stage::Place | Stage::Covers) {
                 contained.is_stale();
             }
-            return Err(not_started(failed));
+            return Err(NotRun { is_stale: failed.stage == Stage::Covers, fault: not_started(failed) });
         }
         Some(Report::Ended(status)) if end == End::Lost => end = End::Ended(status),
         _ => {}
@@ -135,6 +149,9 @@ fn not_started(failed: Failed) -> Fault {
         }
         (Stage::Place, libc::ESTALE) => {
             "the program was not started: its directory was replaced; send the plan again".to_owned()
+        }
+        (Stage::Covers, _) => {
+            "the program was not started: a file that it must not see was replaced meanwhile; send the plan again".to_owned()
         }
         (Stage::Place, _) => format!("the program was not started: its directory cannot be entered: {e}"),
         (

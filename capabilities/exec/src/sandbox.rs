@@ -12,6 +12,7 @@ mod system;
 mod view;
 
 use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -56,6 +57,8 @@ pub(crate) struct Kind {
     pub(crate) execute: bool,
     /// The socket of the display that they were given, and its cookie.
     pub(crate) display: Option<(PathBuf, Option<PathBuf>)>,
+    /// Device and inode of each of these places: one that was replaced is another one.
+    pub(crate) identities: Vec<Option<(u64, u64)>>,
 }
 
 /// What holds one program.
@@ -150,7 +153,11 @@ impl Sandbox {
             None => None,
         };
         let execute = cx.confirmed() || profile.execute;
-        Ok(Kind { reach, network: profile.network.clone(), execute, display })
+        let given = display.iter().flat_map(|(socket, cookie)| [socket].into_iter().chain(cookie));
+        let places = reach.read.iter().chain(&reach.write).chain(given);
+        let identity = |path: &PathBuf| path.metadata().ok().map(|found| (found.dev(), found.ino()));
+        let identities = places.map(identity).collect();
+        Ok(Kind { reach, network: profile.network.clone(), execute, display, identities })
     }
 
     fn pool(&self, kind: Kind) -> Result<Arc<Pool>, Fault> {

@@ -112,6 +112,8 @@ pub(crate) enum Stage {
     Landlock,
     /// Enforcing the filter of system calls.
     Seccomp,
+    /// Looking whether what is covered still is.
+    Covers,
     /// Entering the directory and putting the standard streams in place.
     Place,
     /// Making a process.
@@ -120,7 +122,7 @@ pub(crate) enum Stage {
     Exec,
 }
 
-const STAGES: [Stage; 10] = [
+const STAGES: [Stage; 11] = [
     Stage::UserMap,
     Stage::SetUp,
     Stage::Source,
@@ -128,6 +130,7 @@ const STAGES: [Stage; 10] = [
     Stage::Limits,
     Stage::Landlock,
     Stage::Seccomp,
+    Stage::Covers,
     Stage::Place,
     Stage::Clone,
     Stage::Exec,

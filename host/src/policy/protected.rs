@@ -88,8 +88,14 @@ impl Protected {
         self.covers(path) || self.has_below(path)
     }
 
+    /// What is protected strictly below a directory.
+    pub(crate) fn below(&self, dir: &str) -> impl Iterator<Item = &str> {
+        let own = self.paths.iter().map(|(own, _)| own.as_str());
+        own.filter(move |own| path::ancestors(own).iter().any(|above| above == dir))
+    }
+
     fn has_below(&self, path: &str) -> bool {
-        self.paths.iter().any(|(own, _)| path::ancestors(own).iter().any(|above| above == path))
+        self.below(path).next().is_some()
     }
 
     /// Whether a file with this device and inode number is protected. The directories are walked anew each time, since

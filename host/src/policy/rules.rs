@@ -10,9 +10,11 @@ use cedar_policy::{
 };
 use llm_os_core::effect::Kind;
 use llm_os_core::error::excerpt;
+use llm_os_core::reach::Profile;
 use serde_json::Value;
 
 use super::PolicyError;
+use super::annotations::Annotations;
 use super::names::real;
 use super::source::Text;
 use super::vocabulary::{Concrete, Vocabulary};
@@ -23,6 +25,8 @@ pub(crate) struct Rule {
     pub(crate) reason: Option<String>,
     /// `@record("clear")`.
     pub(crate) records_in_clear: bool,
+    /// What the program that it lets run may touch beside its reach.
+    pub(crate) profile: Profile,
     pub(crate) policy: Policy,
     pub(crate) permits: bool,
     action: ActionConstraint,
@@ -76,16 +80,12 @@ impl Rule {
                     .to_owned(),
             );
         }
+        let Annotations { reason, records_in_clear, profile } = Annotations::of(written)?;
         Ok(Self {
             id: name(written.id()).to_owned(),
-            reason: written.annotation("reason").map(str::to_owned),
-            records_in_clear: match written.annotation("record") {
-                None => false,
-                Some("clear") => true,
-                Some(other) => {
-                    return Err(format!("found @record(\"{}\"), expected \"clear\"", excerpt(other)));
-                }
-            },
+            reason,
+            records_in_clear,
+            profile,
             permits: policy.effect() == Effect::Permit,
             action: policy.action_constraint(),
             resource: policy.resource_constraint(),

@@ -114,6 +114,24 @@ mod tests {
         assert_eq!(peer.who.pid, i32::try_from(std::process::id()).unwrap());
     }
 
+    /// C06: what the sandbox lets no program do, to connect at all, is refused here as well.
+    #[tokio::test]
+    async fn a_process_in_a_namespace_that_this_process_made_is_its_child() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        let connect = "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.recv(1)";
+        let mut child = std::process::Command::new("unshare")
+            .args(["--user", "--map-root-user", "--pid", "--fork", "python3", "-c", connect])
+            .arg(&path)
+            .spawn()
+            .unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        assert_eq!(Peer::of(&stream).unwrap().place, Place::Child);
+        drop(stream);
+        child.wait().unwrap();
+    }
+
     #[test]
     fn this_process_descends_from_itself_and_its_parent_does_not() {
         assert!(descends_from_us(std::process::id().try_into().unwrap()).unwrap());

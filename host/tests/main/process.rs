@@ -28,15 +28,35 @@ pub(crate) fn descriptors(pid: u32) -> Vec<String> {
 }
 
 /// The processes whose parent is `pid`, by pid and name.
+///
+/// Without those that stay: launchers of programs, and inits that have no program yet.
 pub(crate) fn children(pid: u32) -> Vec<String> {
-    let parent = format!(" {pid} ");
+    let stats = stats();
+    let is_alone = |stat: &str| stats.iter().all(|other| parent(other) != number(stat));
+    let is_ready =
+        |stat: &str| stat.contains("(llm-os-launch)") || (stat.contains("(llm-os-init)") && is_alone(stat));
+    let pid = pid.to_string();
+    stats.iter().filter(|stat| parent(stat) == pid && !is_ready(stat)).cloned().collect()
+}
+
+/// How many launchers and inits a process has.
+pub(crate) fn launched(pid: u32) -> usize {
+    let pid = pid.to_string();
+    stats().iter().filter(|stat| parent(stat) == pid && stat.contains("(llm-os-")).count()
+}
+
+/// `/proc/PID/stat` of every process.
+fn stats() -> Vec<String> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
-    let stats = entries.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
-    let is_child = |stat: &String| {
-        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        after_name.get(2..).is_some_and(|rest| rest.starts_with(&parent))
-    };
-    stats.filter(is_child).collect()
+    entries.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok()).collect()
+}
+
+fn number(stat: &str) -> &str {
+    stat.split(' ').next().unwrap_or_default()
+}
+
+fn parent(stat: &str) -> &str {
+    stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ').nth(1).unwrap_or_default()
 }
 
 /// A field of `/proc/PID/status` in KiB.

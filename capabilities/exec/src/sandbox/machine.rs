@@ -90,7 +90,13 @@ impl Machine {
                 self.landlock_abi
             ));
         }
-        let kind = Kind { reach: Reach::default(), network: Network::None, execute: true, display: None };
+        let kind = Kind {
+            reach: Reach::default(),
+            network: Network::None,
+            execute: true,
+            display: None,
+            identities: Vec::new(),
+        };
         match self.start_nothing(&self.blueprint(&kind, config)?).map_err(|e| e.to_string())? {
             Some(Report::Failed(failed)) if failed.stage == Stage::Place => Ok(()),
             Some(Report::Failed(failed)) => Err(io::Error::from(failed).to_string()),
@@ -207,7 +213,7 @@ impl Machine {
             abi,
         };
         let (view, rules) = if self.views {
-            let (view, rules) = view::plan(&wanted);
+            let (view, rules) = view::plan(&wanted)?;
             (Some(view), rules)
         } else {
             (None, view::rules(&wanted))

@@ -48,11 +48,15 @@ enum Use {
 }
 
 /// Makes the view, and the rules that go with it.
-pub(crate) fn plan(wanted: &Wanted<'_>) -> (View, Vec<Rule>) {
+///
+/// # Errors
+///
+/// Something that must be covered and is not there: it could not be kept away from a program that makes it.
+pub(crate) fn plan(wanted: &Wanted<'_>) -> Result<(View, Vec<Rule>), String> {
     let mut plan = Plan::new(wanted);
     plan.system();
     plan.own();
-    let Reach { read, write, hidden, kept } = wanted.reach;
+    let Reach { read, write, hidden, kept, pinned } = wanted.reach;
     let mut places: Vec<(&Path, Use)> = read.iter().map(|path| (path.as_path(), Use::Read)).collect();
     places.extend(write.iter().map(|path| (path.as_path(), Use::Write)));
     // What lies inside of another is mounted after it.
@@ -60,14 +64,18 @@ pub(crate) fn plan(wanted: &Wanted<'_>) -> (View, Vec<Rule>) {
     for (path, how) in places {
         plan.show(path, how);
     }
+    for path in pinned {
+        plan.pin(path)?;
+    }
     for path in kept {
+        plan.pin(path)?;
         plan.cover(path, |at| Op::Seal { at, below: true });
     }
     for path in hidden {
-        plan.hide(path);
+        plan.hide(path)?;
     }
     plan.display();
-    plan.finish()
+    Ok(plan.finish())
 }
 
 /// The rules alone, on the host's own root, where nothing can be mounted.
@@ -94,6 +102,7 @@ struct Plan<'a> {
     build: Vec<Op>,
     each: Vec<Op>,
     rules: Vec<Rule>,
+    covers: Vec<CString>,
     /// What is shown so far, by its path: what lies below need not be made.
     shown: Vec<PathBuf>,
 }
@@ -106,6 +115,7 @@ impl<'a> Plan<'a> {
             build: Vec::new(),
             each: Vec::new(),
             rules: Vec::new(),
+            covers: Vec::new(),
             shown: Vec::new(),
         }
     }
@@ -142,15 +152,23 @@ impl<'a> Plan<'a> {
             ("/dev/stdin", "/proc/self/fd/0"),
             ("/dev/stdout", "/proc/self/fd/1"),
             ("/dev/stderr", "/proc/self/fd/2"),
+            ("/dev/ptmx", "/dev/pts/ptmx"),
             ("/dev/shm", "/tmp"),
             ("/var/tmp", "/tmp"),
         ] {
             self.directories(Path::new(at), 0o755);
             self.build.push(Op::Link { at: relative(Path::new(at)), to: text(Path::new(to)) });
         }
-        for at in ["/proc/x", "/tmp/x", "/run/x"] {
+        for at in ["/proc/x", "/tmp/x", "/run/x", "/dev/pts/x"] {
             self.directories(Path::new(at), 0o755);
         }
+        let terminals = Path::new("/dev/pts");
+        self.each.push(Op::Terminals { at: text(terminals) });
+        self.rules.push(Rule::new(
+            text(terminals),
+            bits((device() | AccessFs::ReadDir) & known(self.wanted.abi)),
+            true,
+        ));
         if self.wanted.processes {
             // In a user namespace the kernel mounts it only beside another one that is whole (mount_namespaces(7)).
             let other = Path::new("/run/llm-os/proc");
@@ -233,35 +251,37 @@ impl<'a> Plan<'a> {
         self.shown.iter().any(|shown| path.starts_with(shown) && path != shown && shown != Path::new("/tmp"))
     }
 
+    /// Mounts a place that is shown on itself, so that it can neither be renamed nor removed.
+    fn pin(&mut self, path: &Path) -> Result<(), String> {
+        let kept = path.symlink_metadata().map_err(|e| format!("{}: {e}", path.display()))?;
+        if kept.is_symlink() {
+            return Err(format!("{}: it became a symbolic link", path.display()));
+        }
+        self.cover(path, |at| Op::Again { from: at.clone(), at });
+        self.covers.push(text(path));
+        Ok(())
+    }
+
     /// Puts something over a place that is shown.
     fn cover(&mut self, path: &Path, op: impl FnOnce(CString) -> Op) {
         if path.starts_with("/tmp") {
-            let again = Op::Again { from: text(path), at: text(path) };
-            let op = op(text(path));
-            self.each.extend(matches!(op, Op::Seal { .. }).then_some(again).into_iter().chain([op]));
+            self.each.push(op(text(path)));
         } else {
-            let again = Op::Again { from: relative(path), at: relative(path) };
-            let op = op(relative(path));
-            self.build.extend(matches!(op, Op::Seal { .. }).then_some(again).into_iter().chain([op]));
+            self.build.push(op(relative(path)));
         }
     }
 
     /// Covers what must not be seen: a directory by an empty one, anything else by a device that cannot be opened.
-    fn hide(&mut self, path: &Path) {
-        let Ok(found) = path.symlink_metadata() else { return };
-        if found.is_dir() {
-            self.cover(path, |at| Op::Memory {
-                at,
-                options: text(Path::new("size=4k,mode=000,nr_inodes=2")),
-            });
+    fn hide(&mut self, path: &Path) -> Result<(), String> {
+        self.pin(path)?;
+        if path.is_dir() {
+            let options = text(Path::new("size=4k,mode=000,nr_inodes=2"));
+            self.cover(path, |at| Op::Memory { at, options });
             self.cover(path, |at| Op::Seal { at, below: false });
         } else {
-            let attributes =
-                u64::from(MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSUID);
-            self.sources.push(Source::new(text(Path::new("/dev/null")), attributes));
-            let source = self.sources.len() - 1;
-            self.mount(path, false, |at| Op::Show { source, at });
+            self.show_as(Path::new("/dev/null"), path, SEALED);
         }
+        Ok(())
     }
 
     fn display(&mut self) {
@@ -279,10 +299,10 @@ impl<'a> Plan<'a> {
 
     fn finish(mut self) -> (View, Vec<Rule>) {
         self.build.push(Op::Seal { at: text(Path::new(".")), below: false });
-        let Self { sources, build, each, rules, .. } = self;
+        let Self { sources, build, each, rules, covers, .. } = self;
         let scaffold =
             ["/usr", "/etc", "/dev"].into_iter().find(|dir| Path::new(dir).is_dir()).unwrap_or("/");
-        (View { scaffold: text(Path::new(scaffold)), sources, build, each }, rules)
+        (View { scaffold: text(Path::new(scaffold)), sources, build, each, covers }, rules)
     }
 
     /// Makes the directories above a path.
@@ -304,7 +324,7 @@ impl<'a> Plan<'a> {
             Use::System => read() | AccessFs::Execute,
             Use::Read => read() | execute,
             Use::Write => write(self.wanted.abi) | execute,
-            Use::Device => read_file() | AccessFs::WriteFile | AccessFs::IoctlDev,
+            Use::Device => device(),
             Use::Socket => return,
         };
         let access = if found.is_dir() { access } else { access & AccessFs::from_file(self.wanted.abi) };
@@ -327,6 +347,10 @@ fn read() -> BitFlags<AccessFs> {
 
 fn read_file() -> BitFlags<AccessFs> {
     AccessFs::ReadFile.into()
+}
+
+fn device() -> BitFlags<AccessFs> {
+    read_file() | AccessFs::WriteFile | AccessFs::IoctlDev
 }
 
 /// Everything but running, and but making device files and sockets.

@@ -39,6 +39,8 @@ pub(crate) struct View {
     pub(crate) build: Vec<Op>,
     /// What each program has for itself; paths are absolute.
     pub(crate) each: Vec<Op>,
+    /// Absolute paths that must be mounts: one whose file was replaced from outside is none any more.
+    pub(crate) covers: Vec<CString>,
 }
 
 /// A file or directory of the host that is shown.
@@ -63,6 +65,8 @@ pub(crate) enum Op {
     Memory { at: CString, options: CString },
     /// Mounts the processes of the PID namespace, and limits their number.
     Processes { at: CString },
+    /// Mounts pseudoterminals that belong to nobody else (`devpts`).
+    Terminals { at: CString },
     /// Takes what is mounted away.
     Away { at: CString },
     /// Shows a source.

@@ -108,6 +108,9 @@ unsafe fn run(
     unsafe {
         done(Stage::Place, libc::dup3(image, IMAGE, libc::O_CLOEXEC))?;
         let spec = Header::map(spec).ok_or(Failed::new(Stage::Place, libc::ENOMEM))?;
+        if let Some(view) = &blueprint.view {
+            kernel::check_covers(view)?;
+        }
         let streams = [stdin, stdout, stderr, script];
         let program = start_program(&Start { spec, streams, failed: None })?;
         let mut keep = [report, children];

@@ -110,6 +110,24 @@ pub(super) fn build(view: &View) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Checks that everything that is covered still is: where somebody outside replaced a file, the kernel took the mount on it
+/// away.
+pub(super) fn check_covers(view: &View) -> Result<(), Failed> {
+    for (at, path) in view.covers.iter().enumerate() {
+        // SAFETY: plain data for which zero is a value, filled in by the kernel; the path lives until the call returns.
+        let is_mount = unsafe {
+            let mut found: libc::statx = std::mem::zeroed();
+            let flags = libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT;
+            libc::statx(libc::AT_FDCWD, path.as_ptr(), flags, 0, &raw mut found) == 0
+                && found.stx_attributes & (libc::STATX_ATTR_MOUNT_ROOT as u64) != 0
+        };
+        if !is_mount {
+            return Err(Failed::new(Stage::Covers, libc::ESTALE).at(at));
+        }
+    }
+    Ok(())
+}
+
 /// Takes one step of a view; `processes` is what limits the number of processes.
 pub(super) fn apply(op: &Op, view: &View, processes: Option<&CStr>) -> Result<(), Failed> {
     let exists = |failed: Failed| if failed.errno == libc::EEXIST { Ok(0) } else { Err(failed) };
@@ -146,6 +164,12 @@ pub(super) fn apply(op: &Op, view: &View, processes: Option<&CStr>) -> Result<()
                     let _ = write_file(Stage::View, c"/proc/sys/kernel/pid_max", most.to_bytes());
                 }
                 set_attributes(libc::AT_FDCWD, at, 0, MOUNT_ATTR_RDONLY.into())?;
+            }
+            Op::Terminals { at } => {
+                let kind = c"devpts".as_ptr();
+                let flags = libc::MS_NOSUID | libc::MS_NOEXEC;
+                let options = c"newinstance,ptmxmode=0666,mode=0620".as_ptr().cast();
+                done(Stage::View, libc::mount(kind, at.as_ptr(), kind, flags, options))?;
             }
             Op::Away { at } => {
                 done(Stage::View, libc::umount2(at.as_ptr(), libc::MNT_DETACH))?;
