@@ -9,13 +9,14 @@
 //!
 //! The way of a policy: [`Source`] reads it, `rules` brings it into the form that is judged, `vocabulary` is the schema
 //! that it is validated against, [`Policy`] judges by it, `subtree` says when one ruling holds for everything below a
-//! directory.
+//! directory, `reach` what a program may touch while it runs.
 
 mod canary;
 mod cli;
 mod entities;
 mod names;
 mod protected;
+mod reach;
 mod rules;
 mod source;
 mod subtree;
@@ -36,6 +37,7 @@ use llm_os_core::registry::Registry;
 pub(crate) use cli::{PolicyCommand, command};
 use entities::{Entity, Named};
 pub(crate) use protected::Protected;
+use reach::Grants;
 use rules::{Rule, Rules};
 pub(crate) use source::Source;
 use source::Text;
@@ -51,6 +53,7 @@ pub(crate) struct Policy {
     by_action: Vec<Relevant>,
     roots: Roots,
     protected: Protected,
+    grants: Grants,
     authorizer: Authorizer,
     sha256: String,
     notes: Vec<String>,
@@ -126,7 +129,13 @@ impl Policy {
         let by_action = by_action.collect::<Result<_, _>>().map_err(PolicyError::Setup)?;
         let authorizer = Authorizer::new();
         canary::check(&vocabulary, &roots).map_err(PolicyError::Canary)?;
-        Ok(Self { vocabulary, rules, by_action, roots, protected, authorizer, sha256: text.sha256, notes })
+        let (grants, sha256) = (Grants::default(), text.sha256);
+        let mut policy =
+            Self { vocabulary, rules, by_action, roots, protected, grants, authorizer, sha256, notes };
+        let (grants, notes) = Grants::of(&policy)?;
+        policy.grants = grants;
+        policy.notes.extend(notes);
+        Ok(policy)
     }
 
     /// The Cedar schema that policies are validated against, as text.
@@ -257,8 +266,8 @@ impl Judge for Policy {
             && subtree::is_uniform_below(&dir.id, rules, &self.roots)
     }
 
-    fn reach(&self, _: &Principal, _: bool) -> Reach {
-        Reach::default()
+    fn reach(&self, principal: &Principal, confirmed: bool) -> Reach {
+        self.grants.reach(principal.uid, confirmed, &self.protected)
     }
 
     fn policy_sha256(&self) -> &str {

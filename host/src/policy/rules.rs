@@ -30,6 +30,8 @@ pub(crate) struct Rule {
     any_principal: bool,
     /// Whether its conditions look at the resource, or at a fact other than `confirmed`.
     pub(crate) looks_closer: bool,
+    /// Whether its conditions compute, so that they can fail: an integer may overflow.
+    pub(crate) computes: bool,
 }
 
 /// The accepted policies, and what their author should know.
@@ -91,6 +93,7 @@ impl Rule {
             resource: policy.resource_constraint(),
             any_principal: matches!(policy.principal_constraint(), PrincipalConstraint::Any),
             looks_closer: looks_closer(&json["conditions"]),
+            computes: computes(&json["conditions"]),
             policy,
         })
     }
@@ -104,6 +107,14 @@ impl Rule {
             ResourceConstraint::Any | ResourceConstraint::Eq(_) | ResourceConstraint::In(_) => true,
         };
         is_of_type && is_about(&self.action, concrete)
+    }
+
+    /// The users that it names.
+    pub(crate) fn users(&self) -> impl Iterator<Item = u32> {
+        let named = self.policy.entity_literals().into_iter();
+        named
+            .filter(|uid| uid.type_name().to_string() == "User")
+            .filter_map(|uid| uid.id().unescaped().parse().ok())
     }
 
     /// Whether it says the same of every caller, resource and fact.
@@ -292,6 +303,18 @@ fn looks_closer(json: &Value) -> bool {
                 .is_some_and(|access| access["left"]["Var"] == "context" && access["attr"] == "confirmed");
             let mentions = fields.get("Var").is_some_and(|name| name == "resource" || name == "context");
             !is_confirmed && (mentions || fields.values().any(looks_closer))
+        }
+        _ => false,
+    }
+}
+
+/// Whether a condition adds, subtracts, multiplies or negates.
+fn computes(json: &Value) -> bool {
+    match json {
+        Value::Array(items) => items.iter().any(computes),
+        Value::Object(fields) => {
+            ["+", "-", "*", "neg"].iter().any(|operator| fields.get(*operator).is_some_and(Value::is_object))
+                || fields.values().any(computes)
         }
         _ => false,
     }

@@ -2,6 +2,7 @@
 
 mod presets;
 mod protected;
+mod reach;
 mod subtrees;
 
 use std::collections::BTreeSet;
