@@ -11,6 +11,8 @@
 //! that it is validated against, [`Policy`] judges by it, `subtree` says when one ruling holds for everything below a
 //! directory, `reach` what a program may touch while it runs.
 
+mod annotations;
+mod asking;
 mod canary;
 mod cli;
 mod entities;
@@ -27,11 +29,11 @@ use std::collections::BTreeSet;
 
 use cedar_policy::{Authorizer, Decision as Answer, PolicySet, Response};
 use llm_os_core::capability::Root;
-use llm_os_core::effect::Kind;
+use llm_os_core::effect::{Kind, Verb};
 use llm_os_core::name::ActionName;
 use llm_os_core::path;
 use llm_os_core::policy::{Decision, Judge, Principal, Query, Reason, Ruling};
-use llm_os_core::reach::Reach;
+use llm_os_core::reach::{Profile, Reach};
 use llm_os_core::registry::Registry;
 
 pub(crate) use cli::{PolicyCommand, command};
@@ -120,7 +122,13 @@ impl Policy {
 
     fn of(text: Text, registry: &Registry, roots: Roots, protected: Protected) -> Result<Self, PolicyError> {
         let vocabulary = Vocabulary::of(registry).map_err(PolicyError::Setup)?;
-        let Rules { rules, notes } = Rules::of(&text, &vocabulary)?;
+        let Rules { rules, mut notes } = Rules::of(&text, &vocabulary)?;
+        let asking = asking::check(&rules, &vocabulary, registry);
+        // A preset is for any machine; there a program may be one that asks, such as an applet of a multi-call program.
+        if !text.is_preset && !asking.is_empty() {
+            return Err(PolicyError::Refused(asking));
+        }
+        notes.extend(asking);
         if let Some(root) = roots.read.iter().find(|root| protected.covers(root)) {
             let why = format!("the root {root} lies inside the host's own state; choose another directory");
             return Err(PolicyError::Setup(why));
@@ -210,8 +218,10 @@ impl Policy {
         if let Some(ruling) = broken(&unconfirmed) {
             return ruling;
         }
+        let profile = |response| self.profile(concrete, response);
         if unconfirmed.decision() == Answer::Allow {
-            return Ruling::new(Decision::Allow, self.reasons([&unconfirmed]));
+            let ruling = Ruling::new(Decision::Allow, self.reasons([&unconfirmed]));
+            return Ruling { profile: profile(&unconfirmed), ..ruling };
         }
         let confirmed = match ask(true) {
             Ok(response) => response,
@@ -221,9 +231,23 @@ impl Policy {
             return ruling;
         }
         match confirmed.decision() {
-            Answer::Allow => Ruling::new(Decision::Confirm, self.reasons([&unconfirmed, &confirmed])),
+            Answer::Allow => {
+                let ruling = Ruling::new(Decision::Confirm, self.reasons([&unconfirmed, &confirmed]));
+                Ruling { profile: profile(&confirmed), ..ruling }
+            }
             Answer::Deny => Ruling::new(Decision::Deny, self.reasons([&confirmed])),
         }
+    }
+
+    /// What the policies that determined this response add to the reach of the program that it lets run.
+    fn profile(&self, concrete: &Concrete, response: &Response) -> Profile {
+        let mut profile = Profile::default();
+        if concrete.verb == Verb::Run {
+            let ids: BTreeSet<_> = response.diagnostics().reason().collect();
+            let determining = self.rules.iter().filter(|rule| ids.contains(rule.policy.id()));
+            determining.for_each(|rule| profile.add(&rule.annotations.profile));
+        }
+        profile
     }
 
     /// The policies that determined these responses.
@@ -232,8 +256,8 @@ impl Policy {
             responses.into_iter().flat_map(|response| response.diagnostics().reason()).collect();
         let reason = |rule: &Rule| Reason {
             policy: rule.id.clone(),
-            reason: rule.reason.clone(),
-            clear: rule.records_in_clear,
+            reason: rule.annotations.reason.clone(),
+            clear: rule.annotations.records_in_clear,
         };
         let determining = self.rules.iter().filter(|rule| ids.contains(rule.policy.id()));
         let mut reasons: Vec<_> = determining.map(reason).collect();

@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use llm_os_core::path::WirePath;
 use llm_os_core::{
     ActionSpec, Capability, Code, Context, EffectSpec, Example, FactSpec, FactType, Fault, Granted, Kind,
-    Registration, Secret, Setup, Text, Verb,
+    Registration, Resource, Secret, Setup, Text, Verb,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -167,6 +167,10 @@ impl Capability for Exec {
 
     fn open(config: Config, setup: &Setup) -> Result<Self, Fault> {
         Ok(Self { config, setup: setup.clone(), isolation: isolation()?, cache: Cache::default() })
+    }
+
+    fn always_asks(resource: &Resource) -> Option<String> {
+        program::always_asks(resource)
     }
 
     fn validate(&self, action: &Action) -> Result<(), Fault> {

@@ -6,6 +6,7 @@
 //! not loaded; nothing here asks the policies about a single file.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use cedar_policy::{PolicySet, ResourceConstraint};
@@ -40,7 +41,8 @@ impl Grants {
     ///
     /// # Errors
     ///
-    /// What is forbidden below a granted place, and cannot be held back since it does not exist.
+    /// What is forbidden below a granted place, and cannot be held back since it does not exist; an annotation that
+    /// grants what is forbidden.
     pub(crate) fn of(policy: &Policy) -> Result<(Self, Vec<String>), PolicyError> {
         let named: BTreeSet<u32> = policy.rules.iter().flat_map(Rule::users).collect();
         let other = (0..u32::MAX).rev().find(|uid| !named.contains(uid)).unwrap_or(u32::MAX);
@@ -51,7 +53,7 @@ impl Grants {
             grants.insert((user, confirmed), caller.places(&mut notes));
         }
         let unheld = grants.values().flatten().filter_map(|place| place.reach(&policy.protected).err());
-        let problems: BTreeSet<_> = unheld.collect();
+        let problems: BTreeSet<_> = unheld.chain(granted_against(policy)).collect();
         if problems.is_empty() {
             Ok((Self(grants), notes.into_iter().collect()))
         } else {
@@ -192,20 +194,7 @@ impl Caller<'_> {
         if self.policy.protected.covers(id) {
             return None;
         }
-        let concretes = &self.policy.vocabulary.concretes;
-        let of_fs = |concrete: &&Concrete| {
-            concrete.action.capability() == "fs" && concrete.kinds.contains(&Kind::Path)
-        };
-        let reads: Vec<_> = concretes
-            .iter()
-            .filter(of_fs)
-            .filter(|concrete| concrete.verb == Verb::Observe && concrete.action.verb() == "read")
-            .collect();
-        let writes: Vec<_> = concretes
-            .iter()
-            .filter(of_fs)
-            .filter(|concrete| matches!(concrete.verb, Verb::Change | Verb::Destroy))
-            .collect();
+        let (reads, writes) = (concretes(self.policy, false), concretes(self.policy, true));
         let mut place =
             Place { id: id.to_owned(), write: false, held: BTreeMap::new(), roots: BTreeSet::new() };
         self.grant(&reads, &mut place, notes).then_some(())?;
@@ -362,6 +351,61 @@ impl Caller<'_> {
             return None;
         }
         Some(response.diagnostics().reason().next().is_some())
+    }
+}
+
+/// What `fs` asks before it reads, or before it changes or removes something.
+fn concretes(policy: &Policy, write: bool) -> Vec<&Concrete> {
+    let is_meant = |concrete: &&Concrete| match concrete.verb {
+        Verb::Observe => !write && concrete.action.verb() == "read",
+        Verb::Change | Verb::Destroy => write,
+        Verb::Run | Verb::Inject => false,
+    };
+    let all = policy.vocabulary.concretes.iter();
+    let of_fs =
+        all.filter(|concrete| concrete.action.capability() == "fs" && concrete.kinds.contains(&Kind::Path));
+    of_fs.filter(is_meant).collect()
+}
+
+/// What annotations grant although nothing may: the host's own files, and what a policy forbids by its path.
+fn granted_against(policy: &Policy) -> Vec<String> {
+    let mut problems = Vec::new();
+    for rule in &policy.rules {
+        let profile = &rule.annotations.profile;
+        let reads = profile.read.iter().map(|path| ("read", path));
+        for (name, path) in reads.chain(profile.write.iter().map(|path| ("write", path))) {
+            let id = path::spell(path.as_os_str().as_bytes());
+            if policy.protected.touches(&id) {
+                let why = "holds the host's own files, which no policy can grant";
+                problems.push(format!("policy \"{}\": @{name}(\"{id}\") {why}", rule.id));
+            }
+            let forbids = |other: &&Rule| {
+                !other.permits && names_near(&other.resource, &id) && {
+                    let asked = concretes(policy, false).into_iter();
+                    let mut asked =
+                        asked.chain(concretes(policy, true).into_iter().filter(|_| name == "write"));
+                    asked.any(|concrete| other.is_about(concrete))
+                }
+            };
+            if let Some(other) = policy.rules.iter().find(forbids) {
+                let why = format!("grants what the policy \"{}\" forbids; a forbid wins", other.id);
+                problems.push(format!("policy \"{}\": @{name}(\"{id}\") {why}", rule.id));
+            }
+        }
+    }
+    problems
+}
+
+/// Whether a scope names a path that holds this one or lies in it.
+fn names_near(scope: &ResourceConstraint, id: &str) -> bool {
+    match scope {
+        ResourceConstraint::Any | ResourceConstraint::Is(_) => false,
+        ResourceConstraint::Eq(named)
+        | ResourceConstraint::In(named)
+        | ResourceConstraint::IsIn(_, named) => {
+            let name = named.id().unescaped();
+            is_path(named) && (is_at_or_below(id, name) || is_below(name, id))
+        }
     }
 }
 

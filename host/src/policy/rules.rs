@@ -8,11 +8,12 @@ use cedar_policy::{
     ActionConstraint, Effect, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet, PrincipalConstraint,
     ResourceConstraint, ValidationMode, ValidationWarning, Validator,
 };
-use llm_os_core::effect::Kind;
+use llm_os_core::effect::{Kind, Verb};
 use llm_os_core::error::excerpt;
 use serde_json::Value;
 
 use super::PolicyError;
+use super::annotations::Annotations;
 use super::names::real;
 use super::source::Text;
 use super::vocabulary::{Concrete, Vocabulary};
@@ -20,9 +21,7 @@ use super::vocabulary::{Concrete, Vocabulary};
 /// One policy, with what is known of it without evaluating it.
 pub(crate) struct Rule {
     pub(crate) id: String,
-    pub(crate) reason: Option<String>,
-    /// `@record("clear")`.
-    pub(crate) records_in_clear: bool,
+    pub(crate) annotations: Annotations,
     pub(crate) policy: Policy,
     pub(crate) permits: bool,
     action: ActionConstraint,
@@ -59,7 +58,7 @@ impl Rules {
         validate(&read, text, vocabulary, &mut problems, &mut notes);
         let mut rules = Vec::new();
         for Read { policy, .. } in &read {
-            match real_form(policy).and_then(|real| Rule::of(policy, real)) {
+            match real_form(policy).and_then(|real| Rule::of(policy, real, vocabulary)) {
                 Ok(rule) => rules.push(rule),
                 Err(why) => problems.push(format!("policy \"{}\": {why}", excerpt(name(policy.id())))),
             }
@@ -69,7 +68,7 @@ impl Rules {
 }
 
 impl Rule {
-    fn of(written: &Policy, policy: Policy) -> Result<Self, String> {
+    fn of(written: &Policy, policy: Policy, vocabulary: &Vocabulary) -> Result<Self, String> {
         let json = policy.to_json().map_err(|e| e.to_string())?;
         if asks_about_another(&json["conditions"]) {
             return Err(
@@ -78,18 +77,12 @@ impl Rule {
                     .to_owned(),
             );
         }
+        let (permits, action) = (policy.effect() == Effect::Permit, policy.action_constraint());
         Ok(Self {
             id: name(written.id()).to_owned(),
-            reason: written.annotation("reason").map(str::to_owned),
-            records_in_clear: match written.annotation("record") {
-                None => false,
-                Some("clear") => true,
-                Some(other) => {
-                    return Err(format!("found @record(\"{}\"), expected \"clear\"", excerpt(other)));
-                }
-            },
-            permits: policy.effect() == Effect::Permit,
-            action: policy.action_constraint(),
+            annotations: Annotations::of(written, permits && can_run(&action, vocabulary))?,
+            permits,
+            action,
             resource: policy.resource_constraint(),
             any_principal: matches!(policy.principal_constraint(), PrincipalConstraint::Any),
             looks_closer: looks_closer(&json["conditions"]),
@@ -245,6 +238,12 @@ fn is_about(scope: &ActionConstraint, concrete: &Concrete) -> bool {
         ActionConstraint::In(uids) => uids.iter().any(is),
         ActionConstraint::Eq(uid) => *uid == concrete.uid,
     }
+}
+
+/// Whether running a program is in the scope, or nothing that is linked here runs programs.
+fn can_run(scope: &ActionConstraint, vocabulary: &Vocabulary) -> bool {
+    let mut runs = vocabulary.concretes.iter().filter(|concrete| concrete.verb == Verb::Run).peekable();
+    runs.peek().is_none() || runs.any(|concrete| is_about(scope, concrete))
 }
 
 /// Brings every entity that a policy names into its real form.
