@@ -240,6 +240,23 @@ const ASKS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "it runs what the configuration of the folder that it is started in says",
+        &[
+            "hg",
+            "jj",
+            "tig",
+            "lazygit",
+            "gitui",
+            "gitk",
+            "direnv",
+            "ctags",
+            "docker-compose",
+            "skaffold",
+            "mise",
+            "asdf",
+        ],
+    ),
+    (
         "it runs programs as another user or on another machine",
         &[
             "sudo",

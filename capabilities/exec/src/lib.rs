@@ -15,6 +15,7 @@ pub mod config;
 mod display;
 mod image;
 mod interpreters;
+mod neutral;
 mod params;
 mod program;
 mod run;

@@ -122,6 +122,11 @@ impl Program {
         spell(&self.real)
     }
 
+    /// One more reason to ask.
+    pub(crate) fn ask(&mut self, why: String) {
+        self.asks.push(why);
+    }
+
     /// The effect of starting it with `argv` in `cwd`.
     pub(crate) fn run(&self, argv: &[String], cwd: &str) -> Effect {
         let (argv0, args) = argv.split_first().expect("argv was validated");

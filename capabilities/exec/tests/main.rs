@@ -5,6 +5,8 @@
 mod display;
 #[path = "main/environment.rs"]
 mod environment;
+#[path = "main/git.rs"]
+mod git;
 #[path = "main/output.rs"]
 mod output;
 #[path = "main/program.rs"]
