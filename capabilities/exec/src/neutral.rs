@@ -105,7 +105,7 @@ fn names_programs(git: &Path) -> Option<String> {
     let unreadable = |path: &Path| Some(format!("{} cannot be looked at", path.display()));
     let dir = if git.is_file() {
         let Some(text) = read(git, MAX_CONFIG) else { return unreadable(git) };
-        let named = text.strip_prefix(b"gitdir: ").map(|rest| rest.trim_ascii_end());
+        let named = text.strip_prefix(b"gitdir: ").map(<[u8]>::trim_ascii_end);
         let Some(named) = named else { return unreadable(git) };
         git.parent()?.join(std::ffi::OsStr::from_bytes(named))
     } else {

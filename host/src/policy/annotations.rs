@@ -1,13 +1,19 @@
 //! What stands before a policy: its reason, how its decisions are recorded, and what a program that it lets run may
 //! touch beyond what every program may.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use cedar_policy::Policy;
+use cedar_policy::ResourceConstraint;
 use llm_os_core::error::excerpt;
+use llm_os_core::path;
 use llm_os_core::reach::{Network, Profile};
 
+use super::Policy;
 use super::names::{path_of, real_id};
+use super::reach::{concretes, is_path};
+use super::rules::Rule;
+use super::subtree::{is_at_or_below, is_below};
 
 /// Those that mean something.
 const KNOWN: [&str; 7] = ["id", "reason", "record", "network", "execute", "read", "write"];
@@ -24,7 +30,7 @@ pub(crate) struct Annotations {
 
 impl Annotations {
     /// Reads them; `runs_programs` tells whether the policy can let a program run.
-    pub(crate) fn of(policy: &Policy, runs_programs: bool) -> Result<Self, String> {
+    pub(crate) fn of(policy: &cedar_policy::Policy, runs_programs: bool) -> Result<Self, String> {
         if let Some((unknown, _)) = policy.annotations().find(|(name, _)| !KNOWN.contains(name)) {
             let known = KNOWN.map(|name| format!("@{name}")).join(", ");
             return Err(format!("found the annotation @{}, expected one of {known}", excerpt(unknown)));
@@ -52,7 +58,7 @@ impl Annotations {
 }
 
 /// Whether an annotation is there, which then has just one value.
-fn is_said(policy: &Policy, name: &str, expected: &str) -> Result<bool, String> {
+fn is_said(policy: &cedar_policy::Policy, name: &str, expected: &str) -> Result<bool, String> {
     match policy.annotation(name) {
         None => Ok(false),
         Some(found) if found == expected => Ok(true),
@@ -93,4 +99,46 @@ fn places(name: &str, text: &str) -> Result<Vec<PathBuf>, String> {
         path_of(&real).ok_or_else(|| refused("it is no path"))
     };
     text.split(',').map(place).collect()
+}
+
+/// What annotations grant although nothing may: the host's own files, and what a policy forbids by its path.
+pub(super) fn granted_against(policy: &Policy) -> Vec<String> {
+    let mut problems = Vec::new();
+    for rule in &policy.rules {
+        let profile = &rule.annotations.profile;
+        let reads = profile.read.iter().map(|path| ("read", path));
+        for (name, path) in reads.chain(profile.write.iter().map(|path| ("write", path))) {
+            let id = path::spell(path.as_os_str().as_bytes());
+            if policy.protected.touches(&id) {
+                let why = "holds the host's own files, which no policy can grant";
+                problems.push(format!("policy \"{}\": @{name}(\"{id}\") {why}", rule.id));
+            }
+            let forbids = |other: &&Rule| {
+                !other.permits && names_near(&other.resource, &id) && {
+                    let asked = concretes(policy, false).into_iter();
+                    let mut asked =
+                        asked.chain(concretes(policy, true).into_iter().filter(|_| name == "write"));
+                    asked.any(|concrete| other.is_about(concrete))
+                }
+            };
+            if let Some(other) = policy.rules.iter().find(forbids) {
+                let why = format!("grants what the policy \"{}\" forbids; a forbid wins", other.id);
+                problems.push(format!("policy \"{}\": @{name}(\"{id}\") {why}", rule.id));
+            }
+        }
+    }
+    problems
+}
+
+/// Whether a scope names a path that holds this one or lies in it.
+fn names_near(scope: &ResourceConstraint, id: &str) -> bool {
+    match scope {
+        ResourceConstraint::Any | ResourceConstraint::Is(_) => false,
+        ResourceConstraint::Eq(named)
+        | ResourceConstraint::In(named)
+        | ResourceConstraint::IsIn(_, named) => {
+            let name = named.id().unescaped();
+            is_path(named) && (is_at_or_below(id, name) || is_below(name, id))
+        }
+    }
 }

@@ -6,7 +6,6 @@
 //! not loaded; nothing here asks the policies about a single file.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use cedar_policy::{PolicySet, ResourceConstraint};
@@ -15,6 +14,7 @@ use llm_os_core::path;
 use llm_os_core::policy::Principal;
 use llm_os_core::reach::Reach;
 
+use super::annotations::granted_against;
 use super::entities::{Entity, World};
 use super::names::path_of;
 use super::rules::Rule;
@@ -99,11 +99,8 @@ impl Place {
                      it does. Create {below}, or choose roots that do not hold it"
                 )
             })?;
-            if *is_hidden {
-                reach.hidden.push(path)
-            } else {
-                reach.kept.push(path)
-            }
+            let list = if *is_hidden { &mut reach.hidden } else { &mut reach.kept };
+            list.push(path);
             fixed.insert(below.clone());
         }
         for own in protected.ids().filter(|own| is_below(own, id)) {
@@ -112,14 +109,13 @@ impl Place {
                 fixed.insert(own.to_owned());
             } else if *write {
                 let mut above = path::ancestors(own).into_iter().take_while(|above| is_below(above, id));
-                let Some((above, path)) =
-                    above.find_map(|above| Some((standing(&above)?, above))).map(|(p, a)| (a, p))
-                else {
-                    return Err(format!(
+                let found = above.find_map(|above| standing(&above).map(|path| (above, path)));
+                let (above, path) = found.ok_or_else(|| {
+                    format!(
                         "{own} is the host's own and does not exist yet: a program that may write {id} could make it. Create \
                          it, or the directory that it is to lie in, or choose roots that do not hold it"
-                    ));
-                };
+                    )
+                })?;
                 reach.kept.push(path);
                 fixed.insert(above);
             }
@@ -355,7 +351,7 @@ impl Caller<'_> {
 }
 
 /// What `fs` asks before it reads, or before it changes or removes something.
-fn concretes(policy: &Policy, write: bool) -> Vec<&Concrete> {
+pub(super) fn concretes(policy: &Policy, write: bool) -> Vec<&Concrete> {
     let is_meant = |concrete: &&Concrete| match concrete.verb {
         Verb::Observe => !write && concrete.action.verb() == "read",
         Verb::Change | Verb::Destroy => write,
@@ -367,49 +363,7 @@ fn concretes(policy: &Policy, write: bool) -> Vec<&Concrete> {
     of_fs.filter(is_meant).collect()
 }
 
-/// What annotations grant although nothing may: the host's own files, and what a policy forbids by its path.
-fn granted_against(policy: &Policy) -> Vec<String> {
-    let mut problems = Vec::new();
-    for rule in &policy.rules {
-        let profile = &rule.annotations.profile;
-        let reads = profile.read.iter().map(|path| ("read", path));
-        for (name, path) in reads.chain(profile.write.iter().map(|path| ("write", path))) {
-            let id = path::spell(path.as_os_str().as_bytes());
-            if policy.protected.touches(&id) {
-                let why = "holds the host's own files, which no policy can grant";
-                problems.push(format!("policy \"{}\": @{name}(\"{id}\") {why}", rule.id));
-            }
-            let forbids = |other: &&Rule| {
-                !other.permits && names_near(&other.resource, &id) && {
-                    let asked = concretes(policy, false).into_iter();
-                    let mut asked =
-                        asked.chain(concretes(policy, true).into_iter().filter(|_| name == "write"));
-                    asked.any(|concrete| other.is_about(concrete))
-                }
-            };
-            if let Some(other) = policy.rules.iter().find(forbids) {
-                let why = format!("grants what the policy \"{}\" forbids; a forbid wins", other.id);
-                problems.push(format!("policy \"{}\": @{name}(\"{id}\") {why}", rule.id));
-            }
-        }
-    }
-    problems
-}
-
-/// Whether a scope names a path that holds this one or lies in it.
-fn names_near(scope: &ResourceConstraint, id: &str) -> bool {
-    match scope {
-        ResourceConstraint::Any | ResourceConstraint::Is(_) => false,
-        ResourceConstraint::Eq(named)
-        | ResourceConstraint::In(named)
-        | ResourceConstraint::IsIn(_, named) => {
-            let name = named.id().unescaped();
-            is_path(named) && (is_at_or_below(id, name) || is_below(name, id))
-        }
-    }
-}
-
-fn is_path(uid: &cedar_policy::EntityUid) -> bool {
+pub(super) fn is_path(uid: &cedar_policy::EntityUid) -> bool {
     uid.type_name().to_string() == "Path"
 }
 

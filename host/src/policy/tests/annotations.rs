@@ -91,3 +91,17 @@ fn an_annotation_grants_nothing_of_the_hosts_own_and_nothing_that_is_forbidden()
     refused(&format!("@write(\"/data/kept/x\") {RUN} {forbid}"), "\"never\" forbids");
     load(&format!("@read(\"/data\") {RUN} {forbid}"));
 }
+
+#[test]
+fn the_example_in_the_documentation_is_accepted() {
+    let page = include_str!("../../../../docs/policy.md");
+    let example = page
+        .split("It may change these as well. |\n")
+        .nth(1)
+        .and_then(|rest| rest.split("An annotation").next());
+    let policy = load(example.unwrap());
+    let mut effect = effect("exec.run", Verb::Run, "/usr/local/bin/fetch-list");
+    effect.facts.insert("argc", Fact::Long(1));
+    let ruling = judge(&policy, "exec.run", &effect);
+    assert_eq!((ruling.decision, ruling.profile.network), (Decision::Allow, Network::Ports(vec![443])));
+}
