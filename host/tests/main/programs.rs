@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::client::{act, plan};
+use crate::client::{act, plan, with};
 use crate::daemon::{Daemon, Place};
 
 fn start() -> Daemon {
@@ -178,5 +178,23 @@ fn a_policy_that_allows_a_shell_keeps_the_host_from_starting() {
 fn pagers_and_editors_ask() {
     let daemon = start();
     all_ask(&daemon, &[&["less", "f"], &["man", "x"], &["vi", "f"], &["more", "f"]]);
+    daemon.stop();
+}
+
+#[test]
+fn what_a_policy_lets_a_program_touch_is_told_shown_and_recorded() {
+    let policy = r#"
+        permit(principal, action in Action::"observe", resource in Roots::"read");
+        @network("tcp 443") @write("/var/tmp")
+        permit(principal, action in Action::"run", resource == Program::"/bin/echo") when { context.confirmed };"#;
+    let daemon = Place::new().set_policy(policy).start();
+    let profile = json!({"network": {"ports": [443]}, "write": ["/var/tmp"]});
+    let frame = plan("p", &[act("exec.run", json!({"argv": ["/bin/echo"], "cwd": daemon.path("w")}))]);
+    let planned = daemon.ask(&with(frame.clone(), json!({"mode": "plan_only"})));
+    assert_eq!(planned["results"][0]["profile"], profile, "{planned:#}");
+    let (pending, _) = daemon.hold(&frame);
+    let shown = daemon.ask_approver("host.pending", json!({"pending_id": pending}));
+    assert_eq!(shown["profiles"], json!([profile]), "{shown:#}");
+    assert_eq!(daemon.recorded("planned", "p")[0]["decision"]["profile"], profile);
     daemon.stop();
 }
