@@ -32,6 +32,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use llm_os_core::audit::{Approved, Entry, Who};
@@ -62,6 +63,7 @@ pub struct World {
     ledger: Memory,
     approvals: Desk,
     runtime: Runtime,
+    runs: AtomicU64,
     /// The bounds of the next plans.
     pub limits: Limits,
 }
@@ -133,6 +135,7 @@ impl World {
             ledger: Memory::default(),
             approvals: Desk::default(),
             runtime: runtime.expect("a runtime"),
+            runs: AtomicU64::new(1),
             limits: Limits::default(),
         };
         (world, unavailable)
@@ -351,7 +354,8 @@ impl World {
                     approvals: &self.approvals,
                     limits: self.limits,
                 };
-                pipeline::walk(Parsed::new(request, who, "run-1".to_owned()), &door, cancel).await
+                let run = format!("run-{}", self.runs.fetch_add(1, Ordering::Relaxed));
+                pipeline::walk(Parsed::new(request, who, run), &door, cancel).await
             }
         };
         serde_json::from_slice(&response.to_line()).expect("an answer")
