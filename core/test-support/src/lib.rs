@@ -63,7 +63,6 @@ pub struct World {
     ledger: Memory,
     approvals: Desk,
     runtime: Runtime,
-    runs: AtomicU64,
     /// The bounds of the next plans.
     pub limits: Limits,
 }
@@ -135,7 +134,6 @@ impl World {
             ledger: Memory::default(),
             approvals: Desk::default(),
             runtime: runtime.expect("a runtime"),
-            runs: AtomicU64::new(1),
             limits: Limits::default(),
         };
         (world, unavailable)
@@ -354,7 +352,9 @@ impl World {
                     approvals: &self.approvals,
                     limits: self.limits,
                 };
-                let run = format!("run-{}", self.runs.fetch_add(1, Ordering::Relaxed));
+                // No two worlds of a process give out the same id, as no two starts of a host do.
+                static RUNS: AtomicU64 = AtomicU64::new(1);
+                let run = format!("run-{}", RUNS.fetch_add(1, Ordering::Relaxed));
                 pipeline::walk(Parsed::new(request, who, run), &door, cancel).await
             }
         };

@@ -11,3 +11,5 @@ mod races;
 mod search;
 mod support;
 mod swapped;
+mod undo;
+mod undo_random;
