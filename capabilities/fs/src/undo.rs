@@ -46,10 +46,11 @@ impl<'a> Keep<'a> {
 
     /// Something new, complete under the name `staged` beside it, is about to take the place of an entry. Gives what was kept.
     pub(crate) fn put(&self, place: &Entry, staged: &[u8]) -> Result<Tree, Fault> {
-        let Some(mut keeping) = self.begin() else { return Ok(Tree::new()) };
+        let Some(store) = self.store else { return Ok(Tree::new()) };
         let path = place.path();
-        let before = self.occupant(place, &mut keeping)?;
         let after = capture(place.dir.fd(), staged, &path, None, &BTreeSet::new(), &self.pace())?;
+        let mut keeping = self.begin(store);
+        let before = self.occupant(place, &mut keeping)?;
         let step = Step::Put { path: Bytes(path), before: before.clone(), after };
         self.commit(keeping, vec![step])?;
         Ok(before)
@@ -57,16 +58,17 @@ impl<'a> Keep<'a> {
 
     /// Bytes are about to be added to a file.
     pub(crate) fn append(&self, roots: &Roots, judged: &Handle, added: &[u8]) -> Result<(), Fault> {
-        let Some(mut keeping) = self.begin() else { return Ok(()) };
+        let Some(store) = self.store else { return Ok(()) };
         let (file, meta) = roots.reopen(judged, OFlags::RDONLY)?;
+        let (after, length) = digest_with(&file, added, &self.pace())?;
+        let mut keeping = self.begin(store);
         let (sha256, bytes) = keeping.keep(&file, &self.pace())?;
         let before = Node::of(&meta, What::File { bytes, sha256 });
-        let (sha256, bytes) = digest_with(&file, added, &self.pace())?;
         let now = Meta::of(&file).map_err(|_| target_changed(&judged.path))?;
         if (now.bytes, now.modified) != (meta.bytes, meta.modified) {
             return Err(target_changed(&judged.path));
         }
-        let after = Node { what: What::File { bytes, sha256 }, ..before.clone() };
+        let after = Node { what: What::File { bytes: length, sha256: after }, ..before.clone() };
         let path = Bytes(judged.path.clone());
         let step =
             Step::Put { before: vec![(path.clone(), before)], after: vec![(path.clone(), after)], path };
@@ -75,7 +77,8 @@ impl<'a> Keep<'a> {
 
     /// An entry is about to be removed, with all that is in it. Gives what was kept.
     pub(crate) fn remove(&self, place: &Entry) -> Result<Tree, Fault> {
-        let Some(mut keeping) = self.begin() else { return Ok(Tree::new()) };
+        let Some(store) = self.store else { return Ok(Tree::new()) };
+        let mut keeping = self.begin(store);
         let before = self.occupant(place, &mut keeping)?;
         let step = Step::Put { path: Bytes(place.path()), before: before.clone(), after: Tree::new() };
         self.commit(keeping, vec![step])?;
@@ -84,12 +87,13 @@ impl<'a> Keep<'a> {
 
     /// An entry is about to get the name of another, which is replaced where it is there.
     pub(crate) fn relocate(&self, from: &Entry, to: &Entry, judged: &Meta) -> Result<(), Fault> {
-        let Some(mut keeping) = self.begin() else { return Ok(()) };
-        let before = self.occupant(to, &mut keeping)?;
+        let Some(store) = self.store else { return Ok(()) };
         let (source, target) = (from.path(), to.path());
         let (name, path, meta) = (from.name.clone(), source.clone(), judged.clone());
         let item = Item { name, path, meta, covered: true };
         let moved = node(from.dir.fd(), &item, None, &self.pace())?;
+        let mut keeping = self.begin(store);
+        let before = self.occupant(to, &mut keeping)?;
         let step = Step::Move { from: Bytes(source), to: Bytes(target.clone()), moved };
         let steps = if before.is_empty() {
             vec![step]
@@ -99,8 +103,8 @@ impl<'a> Keep<'a> {
         self.commit(keeping, steps)
     }
 
-    fn begin(&self) -> Option<Keeping<'a>> {
-        self.store.map(|store| store.begin(Of::new(self.cx.run(), self.cx.principal())))
+    fn begin(&self, store: &'a Store) -> Keeping<'a> {
+        store.begin(Of::new(self.cx.run(), self.cx.principal()))
     }
 
     fn occupant(&self, place: &Entry, keeping: &mut Keeping<'_>) -> Result<Tree, Fault> {

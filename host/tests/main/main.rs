@@ -26,3 +26,4 @@ mod records;
 mod sockets;
 mod start;
 mod tokens;
+mod undo;

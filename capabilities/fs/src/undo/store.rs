@@ -211,6 +211,10 @@ pub(crate) struct Keeping<'a> {
 impl Keeping<'_> {
     /// Keeps what a file holds; gives its digest and length.
     pub(crate) fn keep(&mut self, file: impl AsFd, pace: Pace<'_>) -> Result<(String, u64), Fault> {
+        let size = Meta::of(&file).map_err(|e| unavailable("look at what the change replaces", e))?.bytes;
+        if size > self.store.quota {
+            return Err(self.does_not_fit());
+        }
         let (sha256, bytes) = digest(&file, pace)?;
         if !self.index.sizes.contains_key(&sha256) {
             self.make_room(bytes)?;
@@ -290,6 +294,15 @@ impl Keeping<'_> {
         written
     }
 
+    fn does_not_fit(&self) -> Fault {
+        let quota = self.store.quota;
+        let message = format!(
+            "what this run replaces does not fit into undo_quota ({quota} bytes), so nothing was changed: change less in \
+             one plan, or let the operator raise undo_quota in [capabilities.fs]"
+        );
+        Fault::new(UNDO_QUOTA_EXCEEDED, message).detail("quota", quota)
+    }
+
     /// Drops the oldest runs until there is room for so many bytes more, unless what must stay leaves none: what this change
     /// keeps, and its own run.
     fn make_room(&mut self, bytes: u64) -> Result<(), Fault> {
@@ -302,11 +315,7 @@ impl Keeping<'_> {
         let staying: u64 = own_kept.union(&self.pending).map(|sha256| self.index.size_of(sha256)).sum();
         let staying = staying + own.map_or(0, |run| run.bytes);
         if staying.saturating_add(bytes) > quota {
-            let message = format!(
-                "what this run replaces does not fit into undo_quota ({quota} bytes), so nothing was changed: change less in \
-                 one plan, or let the operator raise undo_quota in [capabilities.fs]"
-            );
-            return Err(Fault::new(UNDO_QUOTA_EXCEEDED, message).detail("quota", quota));
+            return Err(self.does_not_fit());
         }
         while self.index.used.saturating_add(bytes) > quota {
             let oldest = self.index.runs.iter().find(|(_, run)| run.of != self.of).map(|(number, _)| *number);

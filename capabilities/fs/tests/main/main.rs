@@ -12,4 +12,5 @@ mod search;
 mod support;
 mod swapped;
 mod undo;
+mod undo_faults;
 mod undo_random;

@@ -44,6 +44,10 @@ impl Kept {
         self.dir.path().canonicalize().unwrap().join("w")
     }
 
+    pub(crate) fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
     pub(crate) fn store(&self, name: &str) -> PathBuf {
         self.dir.path().join("state/fs/undo").join(name)
     }
