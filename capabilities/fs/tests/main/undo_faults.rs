@@ -9,7 +9,7 @@ use llm_os_core::Decision;
 use serde_json::json;
 
 use crate::support::is_root;
-use crate::undo::{Kept, act};
+use crate::undo::{Kept, act, run_of};
 
 /// Set where a test runs in a mount namespace of its own.
 const OWN_MOUNTS: &str = "LLM_OS_TEST_OWN_MOUNTS";
@@ -70,7 +70,7 @@ fn full_below_the_store() {
         let params = json!({"path": file});
         let answer = kept.world.send("fs.remove", params);
         if answer["results"][0]["status"] == "ok" {
-            runs.push((crate::undo::run_of(&answer), before));
+            runs.push((run_of(&answer), before, file));
         } else {
             let error = &answer["results"][0]["error"];
             assert_eq!(error["code"], "undo_unavailable", "{answer:#}");
@@ -86,10 +86,10 @@ fn full_below_the_store() {
     // An undo is recorded as well, so it needs room.
     let larger = Command::new("mount").args(["-o", "remount,size=4m"]).arg(kept.state()).status();
     assert!(larger.unwrap().success());
-    for (run, before) in runs.iter().rev() {
+    for (run, before, file) in runs.iter().rev() {
         kept.undo(run);
         assert_eq!(kept.tree(), *before);
-        fs::remove_file(kept.at(&format!("d/{}", before.len() - 2))).unwrap();
+        fs::remove_file(file).unwrap();
     }
 }
 
