@@ -157,7 +157,10 @@ async fn judge(roots: &Roots, ground: &Ground<'_>, target: &Target, cx: &Context
     };
     let now = target.now().map_or(Ok(None), |now| ground.item(&now))?;
     match &target.seen {
-        Seen::Kept(_) => permit(effect_below(Verb::Change, &target.path, None))?,
+        Seen::Kept(_) => {
+            let meta = now.as_ref().map(|(_, item)| &item.meta);
+            permit(effect_below(Verb::Change, &target.path, meta))?;
+        }
         Seen::Real(real) => {
             permit(effect_below(Verb::Change, &target.path, None))?;
             if let Some((dir, item)) = ground.item(real)? {
