@@ -28,15 +28,20 @@ impl Kept {
         for name in ["w", "state"] {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
-        let world = open(dir.path(), quota);
+        let world = open(dir.path(), quota, RootMode::Write);
         Self { world, dir, quota }
     }
 
     /// The same folder with a host that was started anew.
     pub(crate) fn restarted(self) -> Self {
+        self.restarted_as(RootMode::Write)
+    }
+
+    /// The same where the folder is open for something else now.
+    pub(crate) fn restarted_as(self, mode: RootMode) -> Self {
         let Self { world, dir, quota } = self;
         drop(world);
-        let world = open(dir.path(), quota);
+        let world = open(dir.path(), quota, mode);
         Self { world, dir, quota }
     }
 
@@ -99,10 +104,10 @@ impl Kept {
     }
 }
 
-fn open(dir: &Path, quota: u64) -> World {
+fn open(dir: &Path, quota: u64, mode: RootMode) -> World {
     let dir = dir.canonicalize().unwrap();
     let setup = Setup {
-        roots: vec![Root { path: dir.join("w"), mode: RootMode::Write }],
+        roots: vec![Root { path: dir.join("w"), mode }],
         state: Some(dir.join("state")),
         ..Setup::default()
     };
