@@ -240,6 +240,7 @@ impl Machine {
             unix: kind.display.is_some(),
             execute: kind.execute,
             attributes: self.views,
+            groups: !rustix::process::geteuid().is_root(),
         };
         let processes = pids_are_counted_by_namespace().then(|| config.processes.to_string());
         Ok(Blueprint {
