@@ -284,7 +284,7 @@ pub(super) fn drop_capabilities() -> Result<(), Failed> {
             | libc::SECBIT_KEEP_CAPS_LOCKED;
         if libc::geteuid() == 0 {
             // A container may not have let the host do it. The C library's own function waits for the host's other threads.
-            libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>());
+            libc::syscall(libc::SYS_setgroups, 0, null::<libc::gid_t>());
         }
         for capability in 0..64 {
             if libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) < 0 {
