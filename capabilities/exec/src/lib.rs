@@ -18,6 +18,7 @@ pub mod config;
 mod display;
 mod image;
 mod interpreters;
+mod neutral;
 mod params;
 mod program;
 mod run;
@@ -30,7 +31,7 @@ use std::collections::BTreeMap;
 use llm_os_core::path::WirePath;
 use llm_os_core::{
     ActionSpec, Capability, Code, Context, EffectSpec, Example, FactSpec, FactType, Fault, Granted, Kind,
-    Registration, Secret, Setup, Text, Verb,
+    Registration, Resource, Secret, Setup, Text, Verb,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -181,6 +182,10 @@ impl Capability for Exec {
     fn open(config: Config, setup: &Setup) -> Result<Self, Fault> {
         let sandbox = Sandbox::open(config.sandbox.clone())?;
         Ok(Self { config, setup: setup.clone(), sandbox, cache: Cache::default() })
+    }
+
+    fn always_asks(resource: &Resource) -> Option<String> {
+        program::always_asks(resource)
     }
 
     fn validate(&self, action: &Action) -> Result<(), Fault> {
