@@ -151,3 +151,50 @@ fn where_no_root_of_its_own_can_be_made_landlock_holds_a_program_to_the_same() {
     assert!(cat(&daemon, "w/free/f"));
     daemon.stop();
 }
+
+/// B09. A path that cannot be brought into its real form is refused as such; nothing is tried with the text itself.
+#[test]
+fn a_path_that_cannot_be_resolved_is_an_error_and_nothing_runs() {
+    let daemon = place("").start();
+    fs::write(daemon.path("w/file"), "").unwrap();
+    for (argv, cwd) in [
+        (json!(["/usr/bin/cat"]), daemon.path("w/none")),
+        (json!(["/usr/bin/cat"]), daemon.path("w/file/below")),
+        (json!(["/usr/bin/cat"]), daemon.path("w/file")),
+        (json!(["/usr/bin/no-such-program"]), daemon.path("w")),
+        (json!([daemon.path("w/file/below")]), daemon.path("w")),
+        (json!([daemon.path("w/file")]), daemon.path("w")),
+    ] {
+        let answer = daemon.ask(&plan("b09", &[act("exec.run", json!({"argv": argv, "cwd": cwd}))]));
+        let refused = ["exec_not_found", "exec_failed", "validation_failed", "policy_denied", "not_found"];
+        assert!(refused.contains(&code(&answer)), "{argv} in {}: {answer:#}", cwd.display());
+        assert_eq!(answer["executed"], false);
+    }
+    daemon.stop();
+}
+
+/// B10. The guards are the host's own files, which no policy grants, and the socket on which a policy is loaded.
+#[test]
+fn a_plan_cannot_change_the_policy_of_the_host_that_runs_it() {
+    let mut place = Place::new();
+    let folder = place.path("w/own");
+    fs::create_dir(&folder).unwrap();
+    let policy = folder.join("policy.cedar");
+    let everything = "permit(principal, action, resource);\n";
+    fs::write(&policy, everything).unwrap();
+    place = place.env("LLM_OSD_POLICY", "preset:strict");
+    let mut command = place.command();
+    command.arg("--policy").arg(&policy);
+    let daemon = Daemon::spawn(place, command);
+    let write = json!({"path": policy, "content": "", "mode": "replace"});
+    assert_eq!(code(&daemon.ask(&plan("write", &[act("fs.write", write)]))), "policy_denied");
+    let tee = json!({"argv": ["/usr/bin/tee", policy], "stdin": "", "cwd": daemon.path("w")});
+    let answer = daemon.ask(&plan("tee", &[act("exec.run", tee)]));
+    assert_ne!(answer["results"][0]["output"]["exit_code"], 0, "{answer:#}");
+    let moved = json!({"from": folder, "to": daemon.path("w/moved")});
+    assert_eq!(code(&daemon.ask(&plan("move", &[act("fs.move", moved)]))), "policy_denied");
+    assert_eq!(fs::read_to_string(&policy).unwrap(), everything);
+    let reload = daemon.ask(&plan("reload", &[act("host.reload", json!({}))]));
+    assert_eq!(code(&reload), "unknown_action", "{reload:#}");
+    daemon.stop();
+}
