@@ -131,6 +131,17 @@ pub trait Capability: Sized + Send + Sync + 'static {
     /// What is not there or cannot be named safely.
     fn resolve(&self, action: Self::Action) -> Result<Self::Resolved, Fault>;
 
+    /// The same for the caller who asks, where what an action names belongs to one of them. What is another's is answered
+    /// as what does not exist.
+    ///
+    /// # Errors
+    ///
+    /// As [`Capability::resolve`].
+    fn resolve_for(&self, action: Self::Action, caller: &Principal) -> Result<Self::Resolved, Fault> {
+        let _ = caller;
+        self.resolve(action)
+    }
+
     /// Acts, on the handles that were resolved and never again on a name. Cancel-safe: the future is dropped after
     /// [`Context::cancelled`] and a grace time.
     ///
@@ -270,6 +281,7 @@ pub struct Context {
     pub(crate) deadline: Instant,
     pub(crate) connection: ConnectionId,
     pub(crate) run: String,
+    pub(crate) index: usize,
     pub(crate) profile: Profile,
     pub(crate) notes: Mutex<serde_json::Map<String, serde_json::Value>>,
 }
@@ -288,6 +300,11 @@ impl Context {
     /// The host's own unique id of the run, as `meta.run` of the answer tells it.
     pub fn run(&self) -> &str {
         &self.run
+    }
+
+    /// Which action of its plan this is, counted from 0.
+    pub fn index(&self) -> usize {
+        self.index
     }
 
     /// Whether a human confirmed this plan.

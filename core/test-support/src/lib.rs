@@ -34,6 +34,7 @@ mod swap;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use llm_os_core::audit::{Approved, Entry, Who};
@@ -355,7 +356,10 @@ impl World {
                     approvals: &self.approvals,
                     limits: self.limits,
                 };
-                pipeline::walk(Parsed::new(request, who, "run-1".to_owned()), &door, cancel).await
+                // No two worlds of a process give out the same id, as no two starts of a host do.
+                static RUNS: AtomicU64 = AtomicU64::new(1);
+                let run = format!("run-{}", RUNS.fetch_add(1, Ordering::Relaxed));
+                pipeline::walk(Parsed::new(request, who, run), &door, cancel).await
             }
         };
         serde_json::from_slice(&response.to_line()).expect("an answer")

@@ -18,6 +18,7 @@ mod daemon;
 mod machine;
 #[path = "../shared/measure.rs"]
 mod measure;
+#[allow(dead_code, reason = "shared with the other benchmarks")]
 #[path = "../shared/table.rs"]
 mod table;
 

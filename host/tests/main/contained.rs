@@ -82,6 +82,9 @@ fn a_program_opens_what_the_session_could_have_opened_and_nothing_else() {
         assert_eq!(tee(&daemon, name), may_write, "tee {name}");
         assert_eq!(through_fs(&daemon, "fs.write", name), may_write, "fs.write {name}");
     }
+    let contained = &daemon.recorded("outcome", "cat")[0]["data"]["contained"];
+    assert!(contained["layers"].as_array().unwrap().contains(&json!("seccomp")), "{contained:#}");
+    assert!(contained["landlock_abi"].as_u64().unwrap() > 0, "{contained:#}");
     daemon.stop();
 }
 

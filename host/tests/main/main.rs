@@ -27,3 +27,4 @@ mod records;
 mod sockets;
 mod start;
 mod tokens;
+mod undo;
