@@ -19,6 +19,8 @@ mod machine;
 mod output;
 #[path = "main/program.rs"]
 mod program;
+#[path = "main/races.rs"]
+mod races;
 #[path = "main/support.rs"]
 mod support;
 #[path = "main/tree.rs"]
