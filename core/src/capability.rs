@@ -155,6 +155,11 @@ pub trait Capability: Sized + Send + Sync + 'static {
     fn disconnected(&self, connection: ConnectionId) {
         let _ = connection;
     }
+
+    /// The host was halted: ends at once what lasts beyond an action, for every connection, such as a key that is down
+    /// or a program that was left running. Actions that run are cancelled besides. Called as often as the host is told to
+    /// halt, and once more when the cancelled actions have ended; must not block for longer than a second.
+    fn halted(&self) {}
 }
 
 /// The connection that a plan came by, unique while the host runs.

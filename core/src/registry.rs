@@ -103,6 +103,7 @@ fn without_null(schema: &mut Schema) {
 pub(crate) trait Erased: Send + Sync {
     fn lacks(&self, verb: &str) -> Option<String>;
     fn disconnected(&self, connection: ConnectionId);
+    fn halted(&self);
     fn check(&self, verb: &str, params: &Json) -> Result<Checked, Fault>;
     fn resolve(&self, checked: Checked) -> Result<AnyResolved, Fault>;
     fn execute<'a>(
@@ -134,6 +135,10 @@ impl<C: Capability> Erased for Bridge<C> {
     fn disconnected(&self, connection: ConnectionId) {
         // A panic here is the capability's loss alone; the panic hook has told it.
         let _ = catch_unwind(AssertUnwindSafe(|| self.0.disconnected(connection)));
+    }
+
+    fn halted(&self) {
+        let _ = catch_unwind(AssertUnwindSafe(|| self.0.halted()));
     }
 
     fn check(&self, verb: &str, params: &Json) -> Result<Checked, Fault> {
@@ -362,6 +367,15 @@ impl Registry {
         for (_, state) in self.linked.values() {
             if let State::Open(opened) = state {
                 opened.disconnected(connection);
+            }
+        }
+    }
+
+    /// Tells every open capability that the host was halted.
+    pub fn halted(&self) {
+        for (_, state) in self.linked.values() {
+            if let State::Open(opened) = state {
+                opened.halted();
             }
         }
     }

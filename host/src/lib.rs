@@ -23,6 +23,7 @@ mod cli;
 mod config;
 mod describe;
 mod display;
+mod halt;
 mod host;
 mod places;
 mod policy;

@@ -23,6 +23,7 @@ use crate::audit::{self, Log};
 use crate::cli::RunArgs;
 use crate::config::{Config, ConfigError, RootConfig, line_of};
 use crate::display::{DisplayConfig, DisplayError, Name, Size, VirtualDisplay};
+use crate::halt::HaltFile;
 use crate::host::{Host, running::Running};
 use crate::places::Places;
 use crate::policy::{Policy, PolicyError, Protected, Source};
@@ -121,6 +122,8 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
     let approval = listen(&approval_socket, access)?;
     let mut boot = [0; 6];
     getrandom::fill(&mut boot).map_err(io::Error::other)?;
+    let halt_file = HaltFile::of(&state);
+    let halt = halt_file.read();
     let desk = Desk::new(Duration::from_secs(config.confirmation.pending_s), config.confirmation.max_pending);
     let host = Arc::new(Host {
         registry,
@@ -128,7 +131,8 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
         desk,
         roots,
         display,
-        running: Running::new(config.limits.running, config.limits.queued),
+        running: Running::new(config.limits.running, config.limits.queued, halt),
+        halt_file,
         limits: config.limits,
         plan_uids,
         approver_uids,
@@ -154,13 +158,22 @@ async fn serve(
 ) -> Result<(), StartError> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = CancellationToken::new();
-    let data = json!({
+    let (halt, _) = host.running.halted();
+    let mut data = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "policy": host.policy_source.to_string(),
         "policy_sha256": host.policy().policy_sha256(),
         "roots": host.roots,
         "display": host.display,
     });
+    if let Some(halt) = &halt {
+        tracing::warn!(
+            since = halt.since,
+            by = halt.by,
+            "the host is halted: llmsh resume lets it run again"
+        );
+        data["halted"] = json!(halt);
+    }
     let _durable = host.log.write(vec![Entry { data: Some(data), ..Entry::new(Event::Start) }]).await?;
     let (plan, approval) =
         (tokio::net::UnixListener::from_std(plan)?, tokio::net::UnixListener::from_std(approval)?);

@@ -188,15 +188,24 @@ impl Desktop {
 
     /// Lets go of every key and button that plans of this connection hold down. Waits for at most a second.
     pub fn release(&self, connection: ConnectionId) {
+        self.release_of(move |holder| holder == connection);
+    }
+
+    /// The same for all connections.
+    pub fn release_all(&self) {
+        self.release_of(|_| true);
+    }
+
+    fn release_of(&self, is_one: impl Fn(ConnectionId) -> bool + Send + 'static) {
         let (give, take) = mpsc::sync_channel(1);
         let queued = self.queue(Box::new(move |worker| {
             if let Some(session) = &mut worker.session
-                && session.release(|holder| holder == connection).is_err()
+                && session.release(&is_one).is_err()
             {
                 worker.session = None;
             }
             if let Some(session) = &mut worker.other
-                && session.release(|holder, _| holder == connection).is_err()
+                && session.release(|holder, _| is_one(holder)).is_err()
             {
                 worker.other = None;
             }

@@ -100,4 +100,8 @@ impl Capability for Keyboard {
     fn disconnected(&self, connection: ConnectionId) {
         self.desktop.release(connection);
     }
+
+    fn halted(&self) {
+        self.desktop.release_all();
+    }
 }

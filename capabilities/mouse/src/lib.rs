@@ -150,6 +150,10 @@ impl Capability for Mouse {
     fn disconnected(&self, connection: ConnectionId) {
         self.desktop.release(connection);
     }
+
+    fn halted(&self) {
+        self.desktop.release_all();
+    }
 }
 
 impl Mouse {

@@ -230,6 +230,11 @@ impl World {
         self.registry.disconnected(ConnectionId::default());
     }
 
+    /// Tells the capability that the host was halted.
+    pub fn halt(&self) {
+        self.registry.halted();
+    }
+
     /// Why an action is lacking on this machine, if so.
     ///
     /// # Panics

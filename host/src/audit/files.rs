@@ -43,7 +43,7 @@ pub(super) fn owned(path: &Path, file: &File, forbidden: u32) -> Result<(), Open
 }
 
 /// How a file of the log is opened: by its owner alone, never through a link.
-pub(super) fn private() -> OpenOptions {
+pub(crate) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.mode(0o600).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
     options

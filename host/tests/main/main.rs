@@ -16,6 +16,7 @@ mod describe;
 mod desktop;
 mod display;
 mod environment;
+mod halt;
 mod json;
 mod layers;
 mod lifecycle;
