@@ -60,8 +60,10 @@
 //! # fn main() { assert!(Registry::linked().unwrap().action(&llm_os_core::name::ActionName::new("clock.now").unwrap()).is_some()); }
 //! ```
 
+use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -217,6 +219,46 @@ pub struct Setup {
     /// The host's state directory, which no plan can reach: a capability that keeps something between plans makes a
     /// directory of its own name there, with mode 0700. None where nothing may be kept.
     pub state: Option<PathBuf>,
+    /// The chord by which the human before the display halts the host, where the operator wants one. A capability that can
+    /// watch it does, or fails with [`Fault::keeps_host_from_starting`].
+    pub halt_chord: Option<HaltChord>,
+}
+
+/// Keys by which a human halts the host.
+#[derive(Clone)]
+pub struct HaltChord {
+    keys: String,
+    halt: Arc<dyn Fn() + Send + Sync>,
+    is_watched: Arc<AtomicBool>,
+}
+
+impl HaltChord {
+    /// Keys as the configuration spells them, and what to do once they are pressed; that must not block.
+    pub fn new(keys: impl Into<String>, halt: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { keys: keys.into(), halt: Arc::new(halt), is_watched: Arc::default() }
+    }
+
+    /// Keys joined with `+`.
+    pub fn keys(&self) -> &str {
+        &self.keys
+    }
+
+    /// Says that the caller watches it; what to call for each press.
+    pub fn watched(&self) -> Arc<dyn Fn() + Send + Sync> {
+        self.is_watched.store(true, Ordering::SeqCst);
+        self.halt.clone()
+    }
+
+    /// Whether anybody watches it.
+    pub fn is_watched(&self) -> bool {
+        self.is_watched.load(Ordering::SeqCst)
+    }
+}
+
+impl fmt::Debug for HaltChord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("HaltChord").field(&self.keys).finish()
+    }
 }
 
 /// A display and how to reach it.

@@ -35,8 +35,8 @@ pub mod response;
 pub mod value;
 
 pub use capability::{
-    ActionSpec, Capability, ConnectionId, Context, Display, EffectSpec, Example, Granted, Mode as RootMode,
-    Root, Setup,
+    ActionSpec, Capability, ConnectionId, Context, Display, EffectSpec, Example, Granted, HaltChord,
+    Mode as RootMode, Root, Setup,
 };
 pub use effect::{Effect, Effectful, Effects, Fact, FactSpec, FactType, Identity, Kind, Resource, Verb};
 pub use error::{Code, Fault};

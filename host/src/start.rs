@@ -13,9 +13,10 @@ use llm_os_core::audit::{Entry, Event};
 use llm_os_core::pipeline::Ledger;
 use llm_os_core::registry::RegistryError;
 use llm_os_core::value::hex;
-use llm_os_core::{Display, Fault, Judge, Registry, Root, RootMode, Setup};
+use llm_os_core::{Display, Fault, HaltChord, Judge, Registry, Root, RootMode, Setup};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::approvals::Desk;
@@ -50,6 +51,8 @@ pub(crate) enum StartError {
     Record(#[from] Fault),
     #[error("there is no display: {0}")]
     Display(#[from] DisplayError),
+    #[error("display.halt_chord: found \"{keys}\", and {why}")]
+    HaltChord { keys: String, why: &'static str },
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error("{0}")]
@@ -115,8 +118,19 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
     )?;
     // Only who holds the log's lock may touch what lies beside it. Dropped after the host, whose capabilities use it.
     let (_own_display, display) = display(args.virtual_display, args.display, &config.display, &state)?;
-    let setup = Setup { roots: roots.clone(), display: display.clone(), state: Some(state.clone()) };
+    let pressed = Arc::new(Notify::new());
+    let chord = halt_chord(config.display.halt_chord.as_deref(), display.as_ref(), &pressed)?;
+    let setup = Setup {
+        roots: roots.clone(),
+        display: display.clone(),
+        state: Some(state.clone()),
+        halt_chord: chord.clone(),
+    };
     registry.open(&tables, &setup).map_err(|e| StartError::Capability(located(&e, file.as_deref())))?;
+    if let Some(chord) = chord.as_ref().filter(|chord| !chord.is_watched()) {
+        let why = "no capability of this host can watch it: link the keyboard, or leave it out";
+        return Err(StartError::HaltChord { keys: chord.keys().to_owned(), why });
+    }
     warn_of_unavailable(&registry);
     let plan = listen(&socket, access)?;
     let approval = listen(&approval_socket, access)?;
@@ -145,7 +159,13 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
     });
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build()?;
-    let served = runtime.block_on(serve(host, plan, approval, &socket));
+    let served = runtime.block_on(async {
+        let by = chord.map(|chord| format!("the key chord {}", chord.keys()));
+        let halting = by.map(|by| tokio::spawn(halt_when(pressed, host.clone(), by)));
+        let served = serve(host, plan, approval, &socket).await;
+        halting.iter().for_each(tokio::task::JoinHandle::abort);
+        served
+    });
     let _ = (fs::remove_file(&socket), fs::remove_file(&approval_socket));
     served
 }
@@ -242,6 +262,38 @@ fn display(
         }
         (None, Some(name)) => Ok((None, Some(name.display(|variable| std::env::var(variable).ok())?))),
         (None, None) => Ok((None, None)),
+    }
+}
+
+/// The chord that halts the host, which tells of each press by `pressed`.
+fn halt_chord(
+    keys: Option<&str>,
+    display: Option<&Display>,
+    pressed: &Arc<Notify>,
+) -> Result<Option<HaltChord>, StartError> {
+    match (keys, display) {
+        (None, _) => Ok(None),
+        (Some(keys), None) => {
+            let why =
+                "there is no display to press it on: set display.virtual or display.name, or leave it out";
+            Err(StartError::HaltChord { keys: keys.to_owned(), why })
+        }
+        (Some(keys), Some(_)) => {
+            let pressed = pressed.clone();
+            Ok(Some(HaltChord::new(keys, move || pressed.notify_one())))
+        }
+    }
+}
+
+/// Halts the host for each press that finds it running.
+async fn halt_when(pressed: Arc<Notify>, host: Arc<Host>, by: String) {
+    loop {
+        pressed.notified().await;
+        if host.running.halted().0.is_none()
+            && let Err(fault) = host.halt(by.clone(), None, None).await
+        {
+            tracing::error!("{fault}");
+        }
     }
 }
 

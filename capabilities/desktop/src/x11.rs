@@ -5,6 +5,7 @@
 
 mod authority;
 mod capture;
+mod chord;
 mod cursor;
 mod damage;
 mod grabs;
@@ -33,6 +34,7 @@ use x11rb::protocol::xproto::{ConnectionExt as _, CreateWindowAux, EventMask, Wi
 use x11rb::protocol::{res, xtest};
 use x11rb::rust_connection::RustConnection;
 
+pub use chord::ChordWatch;
 pub use damage::Watch;
 pub use guard::{Aim, Guarded};
 pub use held::Held;

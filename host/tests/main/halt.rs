@@ -210,11 +210,12 @@ fn between_what_is_cancelled_and_what_is_refused_there_is_no_window() {
 #[test]
 fn halts_and_resumes_at_once_end_in_one_of_the_two_and_never_half() {
     let daemon = Daemon::start();
+    let (plans, approvals) = (daemon.plan_socket(), daemon.approval_socket());
     for _ in 0..20 {
         std::thread::scope(|scope| {
             for _ in 0..2 {
-                scope.spawn(|| halt(&daemon));
-                scope.spawn(|| daemon.ask_approver("host.resume", json!({})));
+                scope.spawn(|| Client::connect(&plans).ask(&verb("host.halt")));
+                scope.spawn(|| Client::connect(&approvals).ask(&verb("host.resume")));
             }
         });
         let is_halted = daemon.ask(&verb("host.ping"))["results"][0]["output"].get("halted").is_some();
