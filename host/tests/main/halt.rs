@@ -6,10 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use llm_os_desktop_test_support::TestDisplay;
 use serde_json::{Value, json};
+use x11rb::protocol::xproto::{ConnectionExt as _, KEY_PRESS_EVENT, KEY_RELEASE_EVENT};
+use x11rb::protocol::xtest::ConnectionExt as _;
+use x11rb::reexports::x11rb_protocol::parse_display::parse_display;
+use x11rb::rust_connection::{DefaultStream, RustConnection};
 
 use crate::client::{Client, act, asking, code, confirmed, plan, run, with, write};
 use crate::daemon::{Daemon, Place};
 use crate::desktop::{EVERYTHING, holding, is_held, on};
+use crate::display::describe;
 use crate::process::{children, wait_for};
 use crate::records::of;
 
@@ -300,4 +305,99 @@ fn keys_and_buttons_that_are_held_go_up() {
     assert_eq!(code(&client.ask(&plan("hold", &holding()))), "halted");
     drop(client);
     daemon.stop();
+}
+
+/// A person before the display: another client, which presses the keys by XTEST.
+struct Human(RustConnection);
+
+impl Human {
+    /// At the display of the daemon's own, by the cookie that it made.
+    fn at_display_of(daemon: &Daemon) -> Self {
+        let name = describe(daemon)["name"].as_str().unwrap().to_owned();
+        let address = parse_display(Some(&name)).unwrap();
+        let (stream, _) =
+            address.connect_instruction().find_map(|at| DefaultStream::connect(&at).ok()).unwrap();
+        let entry = fs::read(daemon.state().join("display/Xauthority")).unwrap();
+        let cookie = entry[entry.len() - 16..].to_vec();
+        let name = b"MIT-MAGIC-COOKIE-1".to_vec();
+        Self(RustConnection::connect_to_stream_with_auth_info(stream, 0, name, cookie).unwrap())
+    }
+
+    /// Control, Alt and the key with this symbol.
+    fn press_chord(&self, symbol: u32) {
+        let map = self.0.get_keyboard_mapping(8, 248).unwrap().reply().unwrap();
+        let code = |symbol: u32| {
+            let mut rows = map.keysyms.chunks(map.keysyms_per_keycode.into());
+            u8::try_from(8 + rows.position(|row| row[0] == symbol).unwrap()).unwrap()
+        };
+        let codes = [0xffe3, 0xffe9, symbol].map(code);
+        let key = |kind, code| self.0.xtest_fake_input(kind, code, 0, 0, 0, 0, 0).unwrap().check().unwrap();
+        codes.iter().for_each(|code| key(KEY_PRESS_EVENT, *code));
+        codes.iter().rev().for_each(|code| key(KEY_RELEASE_EVENT, *code));
+    }
+}
+
+const PAUSE: u32 = 0xff13;
+const F9: u32 = 0xffc6;
+
+#[test]
+fn the_chord_of_a_human_halts_the_host() {
+    let place = crate::display::own().tables("halt_chord = \"ctrl+alt+Pause\"");
+    let daemon = place.start();
+    let human = Human::at_display_of(&daemon);
+    let mut client = daemon.connect();
+    client.send(&plan("long", &[run(&["/bin/sleep", "60"])]));
+    wait_for("the program", || (!sleeping(&daemon).is_empty()).then_some(()));
+    human.press_chord(PAUSE);
+    assert_eq!(code(&client.answer()), "cancelled");
+    wait_for("the halt to be recorded", || {
+        let records = daemon.records();
+        let halts = of(&records, "halted", None);
+        halts.first().map(|halt| assert_eq!(halt["data"]["by"], "the key chord ctrl+alt+Pause", "{halt:#}"))
+    });
+    assert_eq!(sleeping(&daemon), [] as [String; 0]);
+    refused(&daemon, &echo("after"));
+    // Pressed on a halted host it changes nothing; on one that was resumed it halts again.
+    human.press_chord(PAUSE);
+    wait_for("the host to be resumed", || {
+        (daemon.ask_approver("host.resume", json!({}))["resumed"] == true).then_some(())
+    });
+    assert_eq!(code(&daemon.ask(&echo("resumed"))), "");
+    human.press_chord(PAUSE);
+    wait_for("the second halt", || (code(&daemon.ask(&echo("again"))) == "halted").then_some(()));
+    drop((client, human));
+    daemon.stop();
+}
+
+fn sleeping(daemon: &Daemon) -> Vec<String> {
+    children(daemon.pid())
+        .into_iter()
+        .filter(|stat| !stat.contains("(Xvfb)") && !stat.contains("(openbox)"))
+        .collect()
+}
+
+#[test]
+fn a_chord_that_cannot_be_had_keeps_the_daemon_from_starting() {
+    let refused = |place: Place, words: &[&str]| {
+        let said = place.start_refused();
+        assert!(words.iter().all(|word| said.contains(word)), "expected {words:?}: {said}");
+        assert!(!place.plan_socket().exists());
+    };
+    let own = |keys: &str| crate::display::own().tables(&format!("halt_chord = \"{keys}\""));
+    refused(Place::new().tables("[display]\nhalt_chord = \"ctrl+alt+Pause\""), &["halt_chord", "no display"]);
+    refused(own("ctrl+alt+Pasue"), &["Pasue", "did you mean"]);
+    refused(own("ctrl+alt"), &["ctrl+alt", "one other key"]);
+    let display = TestDisplay::start();
+    let first = chorded(&display, "ctrl+alt+F9").start();
+    refused(chorded(&display, "ctrl+alt+F9"), &["ctrl+alt+F9", "another program has taken"]);
+    chorded(&display, "ctrl+alt+F8").start().stop();
+    Human(display.connect()).press_chord(F9);
+    wait_for("the halt", || (code(&first.ask(&echo("x"))) == "halted").then_some(()));
+    first.stop();
+}
+
+fn chorded(display: &TestDisplay, keys: &str) -> Place {
+    let display = display.display();
+    let tables = format!("[display]\nname = \"{}\"\nhalt_chord = \"{keys}\"", display.name);
+    Place::new().env("XAUTHORITY", display.authority.unwrap().to_str().unwrap()).tables(&tables)
 }

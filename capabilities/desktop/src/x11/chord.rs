@@ -5,7 +5,7 @@
 //! a locked screen holds the keyboard: so raw presses are listened for as well, which are told to everybody who asks
 //! (XInput 2.1). Only a client that has the whole server grabbed keeps both back, until it lets go.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -113,6 +113,8 @@ struct Watched {
     conn: RustConnection,
     root: u32,
     presses: Presses,
+    /// The keys that are down.
+    down: BTreeSet<u8>,
 }
 
 /// How a chord is pressed on a keyboard.
@@ -123,6 +125,8 @@ struct Presses {
     modifiers: u16,
     /// The bits of locks, which make no difference.
     locks: u16,
+    /// The bits that each key sets while it is down.
+    masks: BTreeMap<u8, u16>,
 }
 
 impl Watched {
@@ -141,7 +145,10 @@ impl Watched {
         };
         listen(&conn, root).map_err(|why| failed(Trouble::Lost(why)))?;
         let presses = Presses::of(chord, &Keymap::of(&conn).map_err(failed)?)?;
-        let watched = Self { conn, root, presses };
+        let keys = conn.query_keymap().map_err(Trouble::from).and_then(|asked| Ok(asked.reply()?.keys));
+        let keys = keys.map_err(failed)?;
+        let down = (0..=u8::MAX).filter(|code| keys[usize::from(code / 8)] & 1 << (code % 8) != 0).collect();
+        let watched = Self { conn, root, presses, down };
         watched.grab(chord).map_err(failed)?;
         Ok(watched)
     }
@@ -183,10 +190,16 @@ impl Watched {
                     Event::KeyPress(event) if self.presses.are(event.detail, event.state.into()) => {
                         press(event.time);
                     }
-                    Event::XinputRawKeyPress(event) if event.detail == u32::from(self.presses.keycode) => {
-                        if self.presses.are(self.presses.keycode, Keymap::state(&self.conn)?.mods.into()) {
+                    // A raw press tells no modifiers: they are those whose keys were told of before it.
+                    Event::XinputRawKeyPress(event) => {
+                        let Ok(keycode) = u8::try_from(event.detail) else { continue };
+                        if self.presses.are(keycode, self.presses.mask_of(&self.down)) {
                             press(event.time);
                         }
+                        self.down.insert(keycode);
+                    }
+                    Event::XinputRawKeyRelease(event) => {
+                        self.down.retain(|down| u32::from(*down) != event.detail);
                     }
                     Event::XkbNewKeyboardNotify(_) | Event::XkbMapNotify(_) => self.follow(chord)?,
                     _ => {}
@@ -232,7 +245,10 @@ fn listen(conn: &RustConnection, root: u32) -> Result<(), String> {
     let (keyboard, aux) = (ID::USE_CORE_KBD.into(), SelectEventsAux::new());
     let selected = conn.xkb_select_events(keyboard, EventType::from(0u16), changes, maps, maps, &aux);
     selected.map_err(|e| e.to_string())?.check().map_err(|e| e.to_string())?;
-    let mask = xinput::EventMask { deviceid: ALL_MASTERS, mask: vec![XIEventMask::RAW_KEY_PRESS] };
+    let mask = xinput::EventMask {
+        deviceid: ALL_MASTERS,
+        mask: vec![XIEventMask::RAW_KEY_PRESS | XIEventMask::RAW_KEY_RELEASE],
+    };
     let selected = conn.xinput_xi_select_events(root, &[mask]).map_err(|e| e.to_string())?;
     selected.check().map_err(|e| e.to_string())
 }
@@ -265,11 +281,17 @@ impl Presses {
             |row: &[u32]| row.iter().any(|symbol| matches!(*symbol, key::Num_Lock | key::Scroll_Lock));
         let locks = keymap.rows().filter(|(_, row)| is_lock(row));
         let locks = locks.fold(LOCK, |mask, (keycode, _)| mask | keymap.mask(keycode));
-        Ok(Self { keycode: stroke.keycode, modifiers, locks: locks & !modifiers })
+        let masks = keymap.rows().map(|(keycode, _)| (keycode, keymap.mask(keycode))).collect();
+        Ok(Self { keycode: stroke.keycode, modifiers, locks: locks & !modifiers, masks })
     }
 
     fn are(&self, keycode: u8, state: u16) -> bool {
         keycode == self.keycode && state & MODIFIERS & !self.locks == self.modifiers
+    }
+
+    /// What keys set that are down.
+    fn mask_of(&self, down: &BTreeSet<u8>) -> u16 {
+        down.iter().filter_map(|keycode| self.masks.get(keycode)).fold(0, |all, mask| all | mask)
     }
 
     /// Every press of the chord, with each lock on or off.

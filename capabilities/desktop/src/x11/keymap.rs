@@ -65,11 +65,6 @@ impl Keymap {
         })
     }
 
-    /// What is held and locked now.
-    pub(super) fn state(conn: &RustConnection) -> Result<GetStateReply, Trouble> {
-        Ok(conn.xkb_get_state(ID::USE_CORE_KBD.into())?.reply()?)
-    }
-
     /// The symbols of each keycode.
     pub(super) fn rows(&self) -> impl Iterator<Item = (u8, &[u32])> {
         (self.lowest..=u8::MAX).zip(self.symbols.chunks(self.columns))
