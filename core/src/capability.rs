@@ -73,6 +73,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::check::Check;
 use crate::effect::{Effect, Effectful, FactSpec, Kind, Verb};
 use crate::error::{Code, Fault};
 use crate::name::ActionName;
@@ -114,6 +115,14 @@ pub trait Capability: Sized + Send + Sync + 'static {
     ///
     /// A configuration that cannot be honoured, or a machine that lacks what is needed.
     fn open(config: Self::Config, setup: &Setup) -> Result<Self, Fault>;
+
+    /// What this machine has of what the capability uses, for `llm-osd doctor`. It is asked in the place of
+    /// [`Capability::open`], and has no effect that would outlast it; a check that is required and not held is what keeps the
+    /// host from starting.
+    fn checks(config: &Self::Config, setup: &Setup) -> Vec<Check> {
+        let _ = (config, setup);
+        Vec::new()
+    }
 
     /// Checks values before anything is touched, not even by a system call.
     ///

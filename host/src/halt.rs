@@ -114,11 +114,14 @@ impl Host {
         who: Option<&Who>,
         why: Option<&str>,
     ) -> Result<Value, Fault> {
-        let (halt, cancelled) = self.running.halt(Halt::now(by.clone()));
+        let (_, at_once) = self.running.halt(Halt::now(by.clone()));
         self.registry.halted();
         self.desk.clear();
-        tracing::warn!(by, cancelled, "the host is halted");
+        tracing::warn!(by, cancelled = at_once, "the host is halted");
         let _change = self.halt_file.change.lock().await;
+        // A resume that had the lock took this halt for one of those before it, and ended it.
+        let (halt, since) = self.running.halt(Halt::now(by.clone()));
+        let cancelled = at_once.max(since);
         let written = self.halt_file.write(&halt);
         let entry = Entry {
             who: who.cloned(),

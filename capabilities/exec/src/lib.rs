@@ -29,8 +29,8 @@ use std::collections::BTreeMap;
 
 use llm_os_core::path::WirePath;
 use llm_os_core::{
-    ActionSpec, Capability, Code, Context, EffectSpec, Example, FactSpec, FactType, Fault, Granted, Kind,
-    Registration, Secret, Setup, Text, Verb,
+    ActionSpec, Capability, Check, Code, Context, EffectSpec, Example, FactSpec, FactType, Fault, Granted,
+    Kind, Registration, Secret, Setup, Text, Verb,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -181,6 +181,10 @@ impl Capability for Exec {
     fn open(config: Config, setup: &Setup) -> Result<Self, Fault> {
         let sandbox = Sandbox::open(config.sandbox.clone())?;
         Ok(Self { config, setup: setup.clone(), sandbox, cache: Cache::default() })
+    }
+
+    fn checks(config: &Config, _: &Setup) -> Vec<Check> {
+        sandbox::checks(&config.sandbox)
     }
 
     fn validate(&self, action: &Action) -> Result<(), Fault> {

@@ -23,8 +23,8 @@ use std::sync::Arc;
 
 use llm_os_core::capability::NoConfig;
 use llm_os_core::{
-    ActionSpec, Capability, Code, ConnectionId, Context, Effectful, Effects, Fault, Granted, HaltChord,
-    Registration, Setup,
+    ActionSpec, Capability, Check, Code, ConnectionId, Context, Display, Effectful, Effects, Fault, Granted,
+    HaltChord, Registration, Setup,
 };
 use llm_os_desktop::x11::ChordWatch;
 use llm_os_desktop::{Backend, Desktop};
@@ -66,8 +66,21 @@ impl Capability for Keyboard {
 
     fn open(NoConfig {}: NoConfig, setup: &Setup) -> Result<Self, Fault> {
         let desktop = Desktop::open(setup)?;
-        let chord = setup.halt_chord.as_ref().map(|chord| watch(&desktop, chord)).transpose();
+        let chord = setup.halt_chord.as_ref().map(|chord| watch(desktop.display(), chord)).transpose();
         Ok(Self { desktop, _chord: chord.map_err(Fault::keeps_host_from_starting)? })
+    }
+
+    fn checks(_: &NoConfig, setup: &Setup) -> Vec<Check> {
+        let mut checks = vec![Desktop::check(setup)];
+        checks.extend(setup.halt_chord.as_ref().zip(setup.display.as_ref()).map(|(chord, display)| {
+            let name = "halt_chord";
+            let check = match watch(display, chord) {
+                Ok(_) => Check::held(name, chord.keys()),
+                Err(fault) => Check::lacking(name, fault.message),
+            };
+            check.required()
+        }));
+        checks
     }
 
     fn validate(&self, action: &Action) -> Result<(), Fault> {
@@ -112,9 +125,8 @@ impl Capability for Keyboard {
 }
 
 /// Listens for the chord by which a human halts the host.
-fn watch(desktop: &Desktop, chord: &HaltChord) -> Result<ChordWatch, Fault> {
-    let display = desktop.display();
-    match desktop.backend() {
+fn watch(display: &Display, chord: &HaltChord) -> Result<ChordWatch, Fault> {
+    match Backend::of(display) {
         Backend::X11 => {
             let halt = chord.watched();
             ChordWatch::start(display, chord.keys(), move || halt())

@@ -24,8 +24,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use llm_os_core::{
-    ActionSpec, Capability, ConnectionId, Context, Effectful, Effects, Fault, Granted, Registration, Setup,
-    Verb,
+    ActionSpec, Capability, Check, ConnectionId, Context, Effectful, Effects, Fault, Granted, Registration,
+    Setup, Verb,
 };
 use llm_os_desktop::geometry::Space;
 use llm_os_desktop::keys::Modifier;
@@ -106,6 +106,10 @@ impl Capability for Mouse {
             return Err(Fault::invalid("pixels_per_click", "it is 0, expected at least 1"));
         }
         Ok(Self { desktop: Desktop::open(setup)?, pixels_per_click: config.pixels_per_click.into() })
+    }
+
+    fn checks(_: &Config, setup: &Setup) -> Vec<Check> {
+        vec![Desktop::check(setup)]
     }
 
     fn validate(&self, action: &Action) -> Result<(), Fault> {
