@@ -15,6 +15,7 @@ mod daemon;
 mod describe;
 mod desktop;
 mod display;
+mod doctor;
 mod environment;
 mod halt;
 mod json;
