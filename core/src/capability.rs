@@ -74,7 +74,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::check::Check;
-use crate::effect::{Effect, Effectful, FactSpec, Kind, Verb};
+use crate::effect::{Effect, Effectful, FactSpec, Kind, Resource, Verb};
 use crate::error::{Code, Fault};
 use crate::name::ActionName;
 use crate::policy::{self, Decision, Judge, Principal, Query};
@@ -158,6 +158,21 @@ pub trait Capability: Sized + Send + Sync + 'static {
     /// action itself answers `unavailable` as well.
     fn lacks(&self, verb: &str) -> Option<String> {
         let _ = verb;
+        None
+    }
+
+    /// Why every effect on this resource [asks](Effect::asks), whatever the params, as far as that is known before there
+    /// is a plan: a policy that permits it without a human's confirmation is then refused when it is loaded. Called
+    /// also where the capability is not open.
+    fn always_asks(resource: &Resource) -> Option<String> {
+        let _ = resource;
+        None
+    }
+
+    /// Why this machine cannot hold the programs that it starts to a reach, and to what a profile adds, if so. A policy
+    /// that states them keeps the host from starting, or is not loaded.
+    fn cannot_hold(&self, reach: &Reach, profile: &Profile) -> Option<String> {
+        let _ = (reach, profile);
         None
     }
 

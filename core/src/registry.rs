@@ -17,11 +17,12 @@ use serde_json::value::RawValue;
 
 use crate::capability::{ActionSpec, Capability, ConnectionId, Context, Setup};
 use crate::check::Check;
-use crate::effect::{Effectful, Effects};
+use crate::effect::{Effectful, Effects, Resource};
 use crate::error::{Code, Fault};
 use crate::json::Json;
 use crate::name::{self, ActionName};
 use crate::pipeline::grant::AnyGrant;
+use crate::reach::{Profile, Reach};
 use crate::redact::Mask;
 
 /// A capability as `inventory` collects it.
@@ -31,6 +32,7 @@ pub struct Registration {
     schemas: fn() -> Schemas,
     open: fn(&Json, &Setup) -> Result<Opened, OpenError>,
     checks: fn(&Json, &Setup) -> Result<Vec<Check>, OpenError>,
+    always_asks: fn(&Resource) -> Option<String>,
 }
 
 inventory::collect!(Registration);
@@ -38,7 +40,14 @@ inventory::collect!(Registration);
 impl Registration {
     /// The descriptor of a capability, for `inventory::submit!`.
     pub const fn of<C: Capability>() -> Self {
-        Self { name: C::NAME, specs: C::ACTIONS, schemas: schemas::<C>, open: open::<C>, checks: checks::<C> }
+        Self {
+            name: C::NAME,
+            specs: C::ACTIONS,
+            schemas: schemas::<C>,
+            open: open::<C>,
+            checks: checks::<C>,
+            always_asks: C::always_asks,
+        }
     }
 }
 
@@ -110,6 +119,7 @@ fn without_null(schema: &mut Schema) {
 /// A capability without its types.
 pub(crate) trait Erased: Send + Sync {
     fn lacks(&self, verb: &str) -> Option<String>;
+    fn cannot_hold(&self, reach: &Reach, profile: &Profile) -> Option<String>;
     fn disconnected(&self, connection: ConnectionId);
     fn halted(&self);
     fn check(&self, verb: &str, params: &Json) -> Result<Checked, Fault>;
@@ -137,6 +147,11 @@ struct Bridge<C>(C);
 impl<C: Capability> Erased for Bridge<C> {
     fn lacks(&self, verb: &str) -> Option<String> {
         catch_unwind(AssertUnwindSafe(|| self.0.lacks(verb)))
+            .unwrap_or_else(|_| Some("it panicked".to_owned()))
+    }
+
+    fn cannot_hold(&self, reach: &Reach, profile: &Profile) -> Option<String> {
+        catch_unwind(AssertUnwindSafe(|| self.0.cannot_hold(reach, profile)))
             .unwrap_or_else(|_| Some("it panicked".to_owned()))
     }
 
@@ -393,6 +408,23 @@ impl Registry {
             State::Open(opened) => opened.lacks(action.verb()),
             State::Unavailable(_) | State::Closed => self.unavailable(action.capability()).map(str::to_owned),
         }
+    }
+
+    /// Why a capability asks about everything that is done to this resource ([`Capability::always_asks`]), if so.
+    pub fn always_asks(&self, resource: &Resource) -> Option<String> {
+        let why = |(registration, _): &(&'static Registration, State)| {
+            catch_unwind(AssertUnwindSafe(|| (registration.always_asks)(resource)))
+                .unwrap_or_else(|_| Some(format!("the capability {} panicked", registration.name)))
+        };
+        self.linked.values().find_map(why)
+    }
+
+    /// Why an open capability cannot hold its programs to a reach and a profile ([`Capability::cannot_hold`]), if so.
+    pub fn cannot_hold(&self, reach: &Reach, profile: &Profile) -> Option<String> {
+        self.linked.iter().find_map(|(name, (_, state))| {
+            let State::Open(opened) = state else { return None };
+            Some(format!("{name}: {}", opened.cannot_hold(reach, profile)?))
+        })
     }
 
     /// Tells every open capability that a connection ended and no plan of it runs any more.

@@ -85,11 +85,11 @@ impl Findings {
             self.needed(name, place_of_socket(socket));
         }
         let roots = self.roots(settings);
-        let registry = match Registry::linked() {
+        let mut registry = match Registry::linked() {
             Ok(registry) => registry,
             Err(e) => return self.needed("capabilities", Err(e.to_string())),
         };
-        self.needed("policy", policy(settings, &registry, &roots).map_err(|e| e.to_string()));
+        let policy = self.policy(settings, &registry, &roots);
         if let Some(halt) = HaltFile::of(&settings.state).read() {
             let why =
                 format!("it was halted by {}; it starts, and refuses plans until llmsh resume", halt.by);
@@ -112,6 +112,12 @@ impl Findings {
             Ok(tables) => {
                 let checks = registry.checks(&tables, &setup);
                 self.0.extend(checks.into_iter().map(|(of, check)| Finding { of, check }));
+                // Without a display, since who opens that lets go of what is pressed on it.
+                let setup = Setup { display: None, halt_chord: None, ..setup };
+                if let (Some(policy), Ok(())) = (policy, registry.open(&tables, &setup)) {
+                    let held = policy.check_held(&registry).map(|()| "what it states of programs".to_owned());
+                    self.needed("policy_held", held.map_err(|e| e.to_string()));
+                }
             }
             Err(e) => self.needed("capabilities", Err(e)),
         }
@@ -119,6 +125,18 @@ impl Findings {
             let why = format!("no capability of this host watches \"{}\": link the keyboard", chord.keys());
             self.needed("halt_chord", Err(why));
         }
+    }
+
+    fn policy(&mut self, settings: &Settings, registry: &Registry, roots: &[Root]) -> Option<Policy> {
+        let load =
+            || Ok::<_, StartError>(Policy::load(&settings.source, registry, roots, settings.protected()?)?);
+        let policy = load().map_err(|e| e.to_string());
+        let told = policy.as_ref().map_err(Clone::clone).map(|policy| {
+            let notes: String = policy.notes().iter().map(|note| format!("; {note}")).collect();
+            format!("{} {}{notes}", settings.source, &policy.policy_sha256()[..12])
+        });
+        self.needed("policy", told);
+        policy.ok()
     }
 
     /// The roots that are there.
@@ -184,12 +202,6 @@ impl Findings {
         }
         text + if would_start { "The host would start.\n" } else { "The host would not start.\n" }
     }
-}
-
-fn policy(settings: &Settings, registry: &Registry, roots: &[Root]) -> Result<String, StartError> {
-    let policy = Policy::load(&settings.source, registry, roots, settings.protected()?)?;
-    let notes: String = policy.notes().iter().map(|note| format!("; {note}")).collect();
-    Ok(format!("{} {}{notes}", settings.source, &policy.policy_sha256()[..12]))
 }
 
 /// A directory that is the host's own, or can be made.

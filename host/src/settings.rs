@@ -71,16 +71,18 @@ impl Settings {
             Source::Path(path) => Some(std::path::absolute(path)?),
             Source::Preset(_) => None,
         };
-        let own = [
-            Some(self.state.clone()),
-            Some(self.places.config.clone()),
-            self.file.clone(),
-            policy,
-            Some(std::env::current_exe()?),
-        ];
-        let sockets = [&self.socket, &self.approval_socket].map(|socket| socket.parent().map(Path::to_owned));
-        let protected: Result<_, PolicyError> = Protected::new(own.into_iter().chain(sockets).flatten());
+        let own =
+            [Some(self.places.config.clone()), self.file.clone(), policy, Some(std::env::current_exe()?)];
+        let protected: Result<_, PolicyError> =
+            Protected::new(own.into_iter().flatten().chain(self.directories()));
         Ok(protected?)
+    }
+
+    /// The directories that are the host's own: of its state, and of each socket.
+    pub(crate) fn directories(&self) -> impl Iterator<Item = PathBuf> {
+        let sockets = [&self.socket, &self.approval_socket].into_iter();
+        let sockets = sockets.filter_map(|socket| socket.parent().map(Path::to_owned));
+        std::iter::once(self.state.clone()).chain(sockets)
     }
 
     /// Who may send plans, and who may approve: the host's own user where nothing else is said.

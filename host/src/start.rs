@@ -71,6 +71,10 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
     let mut registry = Registry::linked().map_err(|e| StartError::Capability(e.to_string()))?;
     let tables = settings.config.capability_tables().map_err(StartError::Capability)?;
     let protected = settings.protected()?;
+    // Before the policy is loaded: only what exists can be hidden from programs. Who uses them says what is wrong.
+    for directory in settings.directories() {
+        let _ = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    }
     let policy = Policy::load(&settings.source, &registry, &roots, protected.clone())?;
     policy.notes().iter().for_each(|note| tracing::warn!("policy: {note}"));
     let Settings { config, file, socket, approval_socket, state, source, display: configured, .. } = settings;
@@ -97,6 +101,7 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
         let why = "no capability of this host can watch it: link the keyboard, or leave it out";
         return Err(StartError::HaltChord { keys: chord.keys().to_owned(), why });
     }
+    policy.check_held(&registry)?;
     warn_of_unavailable(&registry);
     let plan = listen(&socket, access)?;
     let approval = listen(&approval_socket, access)?;

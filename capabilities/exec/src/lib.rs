@@ -18,6 +18,7 @@ pub mod config;
 mod display;
 mod image;
 mod interpreters;
+mod neutral;
 mod params;
 mod program;
 mod run;
@@ -30,7 +31,7 @@ use std::collections::BTreeMap;
 use llm_os_core::path::WirePath;
 use llm_os_core::{
     ActionSpec, Capability, Check, Code, Context, EffectSpec, Example, FactSpec, FactType, Fault, Granted,
-    Kind, Registration, Secret, Setup, Text, Verb,
+    Kind, Profile, Reach, Registration, Resource, Secret, Setup, Text, Verb,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -185,6 +186,14 @@ impl Capability for Exec {
 
     fn checks(config: &Config, _: &Setup) -> Vec<Check> {
         sandbox::checks(&config.sandbox)
+    }
+
+    fn cannot_hold(&self, reach: &Reach, profile: &Profile) -> Option<String> {
+        self.sandbox.cannot_hold(reach, profile)
+    }
+
+    fn always_asks(resource: &Resource) -> Option<String> {
+        program::always_asks(resource)
     }
 
     fn validate(&self, action: &Action) -> Result<(), Fault> {

@@ -7,6 +7,8 @@ mod display;
 mod environment;
 #[path = "main/escape.rs"]
 mod escape;
+#[path = "main/git.rs"]
+mod git;
 #[path = "main/group.rs"]
 mod group;
 #[path = "main/limits.rs"]
@@ -17,6 +19,8 @@ mod machine;
 mod output;
 #[path = "main/program.rs"]
 mod program;
+#[path = "main/races.rs"]
+mod races;
 #[path = "main/support.rs"]
 mod support;
 #[path = "main/tree.rs"]

@@ -30,6 +30,8 @@
 //! world.keeps_the_contract();
 //! ```
 
+mod swap;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,6 +53,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
+
+pub use swap::Swapper;
 
 type Rule = dyn Fn(Query<'_>) -> Decision + Send + Sync;
 

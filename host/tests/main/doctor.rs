@@ -53,6 +53,7 @@ fn a_machine_on_which_the_host_starts_is_told_layer_by_layer_and_left_as_it_is()
         "host.plan_socket",
         "host.approval_socket",
         "host.policy",
+        "host.policy_held",
         "host.roots",
     ] {
         let check = &checks[required];
