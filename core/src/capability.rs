@@ -158,6 +158,13 @@ pub trait Capability: Sized + Send + Sync + 'static {
         None
     }
 
+    /// Why this machine cannot hold the programs that it starts to a reach, and to what a profile adds, if so. A policy
+    /// that states them keeps the host from starting, or is not loaded.
+    fn cannot_hold(&self, reach: &Reach, profile: &Profile) -> Option<String> {
+        let _ = (reach, profile);
+        None
+    }
+
     /// A connection ended, and no plan of it runs any more: gives up what was held for it beyond its plans, such as a
     /// key that is down. Called for every connection, the host's end included; must not block for longer than a second.
     fn disconnected(&self, connection: ConnectionId) {

@@ -21,6 +21,7 @@ use crate::error::{Code, Fault};
 use crate::json::Json;
 use crate::name::{self, ActionName};
 use crate::pipeline::grant::AnyGrant;
+use crate::reach::{Profile, Reach};
 use crate::redact::Mask;
 
 /// A capability as `inventory` collects it.
@@ -109,6 +110,7 @@ fn without_null(schema: &mut Schema) {
 /// A capability without its types.
 pub(crate) trait Erased: Send + Sync {
     fn lacks(&self, verb: &str) -> Option<String>;
+    fn cannot_hold(&self, reach: &Reach, profile: &Profile) -> Option<String>;
     fn disconnected(&self, connection: ConnectionId);
     fn check(&self, verb: &str, params: &Json) -> Result<Checked, Fault>;
     fn resolve(&self, checked: Checked) -> Result<AnyResolved, Fault>;
@@ -135,6 +137,11 @@ struct Bridge<C>(C);
 impl<C: Capability> Erased for Bridge<C> {
     fn lacks(&self, verb: &str) -> Option<String> {
         catch_unwind(AssertUnwindSafe(|| self.0.lacks(verb)))
+            .unwrap_or_else(|_| Some("it panicked".to_owned()))
+    }
+
+    fn cannot_hold(&self, reach: &Reach, profile: &Profile) -> Option<String> {
+        catch_unwind(AssertUnwindSafe(|| self.0.cannot_hold(reach, profile)))
             .unwrap_or_else(|_| Some("it panicked".to_owned()))
     }
 
@@ -371,6 +378,14 @@ impl Registry {
                 .unwrap_or_else(|_| Some(format!("the capability {} panicked", registration.name)))
         };
         self.linked.values().find_map(why)
+    }
+
+    /// Why an open capability cannot hold its programs to a reach and a profile ([`Capability::cannot_hold`]), if so.
+    pub fn cannot_hold(&self, reach: &Reach, profile: &Profile) -> Option<String> {
+        self.linked.iter().find_map(|(name, (_, state))| {
+            let State::Open(opened) = state else { return None };
+            Some(format!("{name}: {}", opened.cannot_hold(reach, profile)?))
+        })
     }
 
     /// Tells every open capability that a connection ended and no plan of it runs any more.

@@ -31,7 +31,7 @@ use std::collections::BTreeMap;
 use llm_os_core::path::WirePath;
 use llm_os_core::{
     ActionSpec, Capability, Code, Context, EffectSpec, Example, FactSpec, FactType, Fault, Granted, Kind,
-    Registration, Resource, Secret, Setup, Text, Verb,
+    Profile, Reach, Registration, Resource, Secret, Setup, Text, Verb,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -182,6 +182,10 @@ impl Capability for Exec {
     fn open(config: Config, setup: &Setup) -> Result<Self, Fault> {
         let sandbox = Sandbox::open(config.sandbox.clone())?;
         Ok(Self { config, setup: setup.clone(), sandbox, cache: Cache::default() })
+    }
+
+    fn cannot_hold(&self, reach: &Reach, profile: &Profile) -> Option<String> {
+        self.sandbox.cannot_hold(reach, profile)
     }
 
     fn always_asks(resource: &Resource) -> Option<String> {

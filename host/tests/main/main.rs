@@ -11,6 +11,7 @@ mod audit;
 mod child;
 mod client;
 mod confirm;
+mod contained;
 mod daemon;
 mod describe;
 mod desktop;
