@@ -12,7 +12,7 @@ pub(super) const ROOTS: [(&str, Mode); 4] =
     [("root", Mode::Write), ("root/kept", Mode::Read), ("read", Mode::Read), ("read/inner", Mode::Write)];
 
 /// What no policy grants, outside of the roots and inside of one.
-pub(super) const PROTECTED: [&str; 2] = ["state", "root/own"];
+pub(super) const PROTECTED: [&str; 2] = ["state", "root/a/own"];
 
 pub(super) const DIRS: [&str; 14] = [
     "root",
@@ -21,8 +21,8 @@ pub(super) const DIRS: [&str; 14] = [
     "root/.git",
     "root/kept",
     "root/kept/d",
-    "root/own",
-    "root/own/d",
+    "root/a/own",
+    "root/a/own/d",
     "root-evil",
     "read",
     "read/d",
@@ -39,8 +39,8 @@ pub(super) const FILES: [&str; 17] = [
     "root/.git/config",
     "root/kept/f",
     "root/kept/d/f",
-    "root/own/f",
-    "root/own/d/f",
+    "root/a/own/f",
+    "root/a/own/d/f",
     "root/\u{fc}n\u{ef} code",
     "root-evil/f",
     "read/f",
@@ -59,7 +59,7 @@ pub(super) const LINKS: [(&str, &str); 6] = [
     ("root/l", "a"),
     ("root/l2", "l/b"),
     ("root/up", "../outside"),
-    ("root/self", "own"),
+    ("root/self", "a/own"),
     ("root/a/kept", "../kept"),
     ("read/lf", "d/f"),
 ];
