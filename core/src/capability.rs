@@ -71,7 +71,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::effect::{Effect, Effectful, FactSpec, Kind, Verb};
+use crate::effect::{Effect, Effectful, Effects, FactSpec, Kind, Verb};
 use crate::error::{Code, Fault};
 use crate::name::ActionName;
 use crate::policy::{self, Decision, Judge, Principal, Query};
@@ -130,6 +130,16 @@ pub trait Capability: Sized + Send + Sync + 'static {
     ///
     /// What is not there or cannot be named safely.
     fn resolve(&self, action: Self::Action) -> Result<Self::Resolved, Fault>;
+
+    /// The same for what belongs to who asks, such as what they started: another's must look as what does not exist.
+    ///
+    /// # Errors
+    ///
+    /// As [`Capability::resolve`].
+    fn resolve_for(&self, action: Self::Action, asker: &Principal) -> Result<Self::Resolved, Fault> {
+        let _ = asker;
+        self.resolve(action)
+    }
 
     /// Acts, on the handles that were resolved and never again on a name. Cancel-safe: the future is dropped after
     /// [`Context::cancelled`] and a grace time.
@@ -288,6 +298,15 @@ impl Context {
     /// What the policies that let a program run add to its reach.
     pub fn profile(&self) -> &Profile {
         &self.profile
+    }
+
+    /// The same for one of several programs that this action starts, by the effects of that one.
+    pub fn profile_of(&self, effects: &Effects) -> Profile {
+        let mut profile = Profile::default();
+        for effect in effects.as_slice() {
+            profile.add(&policy::rule(&*self.judge, self.query(effect)).profile);
+        }
+        profile
     }
 
     /// Adds a fact to the record of this action's outcome, such as the digest of what it gave out. Never a secret.

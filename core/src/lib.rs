@@ -22,6 +22,7 @@ pub mod audit;
 pub mod capability;
 pub mod effect;
 pub mod error;
+pub mod file;
 pub mod json;
 pub mod name;
 pub mod path;

@@ -21,6 +21,7 @@ use crate::error::{Code, Fault};
 use crate::json::Json;
 use crate::name::{self, ActionName};
 use crate::pipeline::grant::AnyGrant;
+use crate::policy::Principal;
 use crate::redact::Mask;
 
 /// A capability as `inventory` collects it.
@@ -104,7 +105,7 @@ pub(crate) trait Erased: Send + Sync {
     fn lacks(&self, verb: &str) -> Option<String>;
     fn disconnected(&self, connection: ConnectionId);
     fn check(&self, verb: &str, params: &Json) -> Result<Checked, Fault>;
-    fn resolve(&self, checked: Checked) -> Result<AnyResolved, Fault>;
+    fn resolve(&self, checked: Checked, asker: &Principal) -> Result<AnyResolved, Fault>;
     fn execute<'a>(
         &'a self,
         verb: &'a str,
@@ -146,10 +147,10 @@ impl<C: Capability> Erased for Bridge<C> {
         Ok(Checked(Box::new(action)))
     }
 
-    fn resolve(&self, checked: Checked) -> Result<AnyResolved, Fault> {
+    fn resolve(&self, checked: Checked, asker: &Principal) -> Result<AnyResolved, Fault> {
         let action = *checked.0.downcast::<C::Action>().expect("checked by this capability");
         guarded(C::NAME, || {
-            let value = self.0.resolve(action)?;
+            let value = self.0.resolve_for(action, asker)?;
             Ok(AnyResolved { effects: value.effects(), value: Box::new(value) })
         })
     }

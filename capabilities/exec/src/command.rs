@@ -1,36 +1,37 @@
-//! `exec.run` bound to what it names: the program's file, its interpreter, its directory.
+//! A program bound to what a plan names: its file, its interpreter, its directory.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
 
+use llm_os_core::path::WirePath;
 use llm_os_core::{Display, Effect, Effectful, Effects, Fault, Identity, Resource, Secret, Setup, Verb};
-use rustix::fs::{Mode, OFlags};
 
-use crate::Action;
 use crate::config::Config;
 use crate::display;
-use crate::image::{self, Cache};
+use crate::image::Cache;
 use crate::program::Runnable;
 use crate::sandbox::Contained;
 use crate::spawn::{Program, Tree};
 use crate::walk::{self, Found};
 
-/// A program with everything it gets, ready to be judged and then to run.
-pub struct Command {
+/// What a plan says of a program.
+pub(crate) struct Asked {
+    pub(crate) argv: Vec<String>,
+    pub(crate) cwd: Option<WirePath>,
+    pub(crate) env: BTreeMap<String, Secret>,
+    pub(crate) display: bool,
+}
+
+/// A program with everything it gets but its streams, ready to be judged and then to run.
+pub(crate) struct Command {
     runnable: Runnable,
     /// As the plan states it.
     argv: Vec<String>,
     env: Vec<CString>,
     pub(crate) display: Option<Display>,
     cwd: Directory,
-    stdin: Option<Secret>,
-    pub(crate) timeout: Duration,
-    /// Of stdout, and of stderr.
-    pub(crate) output_bytes: usize,
-    pub(crate) expect_exit: Option<Vec<i32>>,
 }
 
 struct Directory {
@@ -44,13 +45,12 @@ struct Directory {
 impl Command {
     /// Opens what a validated action names.
     pub(crate) fn resolve(
-        action: Action,
+        asked: Asked,
         config: &Config,
         setup: &Setup,
         cache: &Cache,
     ) -> Result<Self, Fault> {
-        let Action::Run { argv, cwd, env, stdin, timeout_ms, max_output_bytes, expect_exit, display } =
-            action;
+        let Asked { argv, cwd, env, display } = asked;
         let display = if display { Some(display::given(setup.display.as_ref())?.clone()) } else { None };
         let Some(program) = argv.first() else { return Err(Fault::invalid("argv", "found no program")) };
         let runnable = Runnable::open(program, cache).map_err(|fault| fault.at("argv[0]"))?;
@@ -64,25 +64,12 @@ impl Command {
                 Directory::open(root).map_err(|fault| fault.at("cwd"))?
             }
         };
-        let max = config.max_timeout_ms.get();
-        let timeout = Duration::from_millis(timeout_ms.unwrap_or(config.default_timeout_ms.get()).min(max));
-        let output_bytes =
-            max_output_bytes.unwrap_or(config.default_output_bytes).min(config.max_output_bytes);
-        let output_bytes = usize::try_from(output_bytes).unwrap_or(usize::MAX);
         let env = environment(env, config, display.as_ref())?;
-        Ok(Self { runnable, argv, env, display, cwd, stdin, timeout, output_bytes, expect_exit })
+        Ok(Self { runnable, argv, env, display, cwd })
     }
 
-    /// Starts it, its stdout and stderr being these.
-    pub(crate) fn spawn(
-        &self,
-        [stdout, stderr]: [BorrowedFd<'_>; 2],
-        contained: &Contained,
-    ) -> io::Result<Tree> {
-        let stdin = match &self.stdin {
-            Some(text) => image::seal_bytes(text.expose().as_bytes())?,
-            None => rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?,
-        };
+    /// Starts it with these standard streams.
+    pub(crate) fn spawn(&self, stdio: [BorrowedFd<'_>; 3], contained: &Contained) -> io::Result<Tree> {
         let (program, script, argv) = match &self.runnable {
             Runnable::Binary(program) => (program.image()?, None, self.argv.clone()),
             Runnable::Script { script, interpreter, .. } => {
@@ -96,7 +83,7 @@ impl Command {
             env: &self.env,
             directory: &self.cwd.path,
             directory_identity: self.cwd.inode,
-            stdio: [stdin.as_fd(), stdout, stderr],
+            stdio,
             script: script.as_ref().map(OwnedFd::as_fd),
             tty: false,
         })

@@ -15,6 +15,8 @@ mod limits;
 mod machine;
 #[path = "main/output.rs"]
 mod output;
+#[path = "main/pipe.rs"]
+mod pipe;
 #[path = "main/program.rs"]
 mod program;
 #[path = "main/support.rs"]

@@ -23,7 +23,6 @@ mod kernel;
 mod list;
 mod output;
 mod page;
-mod persistent;
 mod read;
 mod relocate;
 mod remove;

@@ -127,7 +127,7 @@ impl Validated {
         let Self { plan, checked } = self;
         let mut actions = Vec::with_capacity(checked.len());
         for (index, (call, checked)) in plan.calls.iter().zip(checked).enumerate() {
-            match resolve(registry, call, checked) {
+            match resolve(registry, &plan.principal, call, checked) {
                 Ok(action) => actions.push(action),
                 Err(fault) => return Err(plan.refuse(fault.in_action(index))),
             }
@@ -136,8 +136,13 @@ impl Validated {
     }
 }
 
-fn resolve(registry: &Registry, call: &Call, checked: Checked) -> Result<AnyResolved, Fault> {
-    let resolved = registry.capability(&call.name)?.resolve(checked)?;
+fn resolve(
+    registry: &Registry,
+    asker: &Principal,
+    call: &Call,
+    checked: Checked,
+) -> Result<AnyResolved, Fault> {
+    let resolved = registry.capability(&call.name)?.resolve(checked, asker)?;
     let spec = registry.action(&call.name).expect("validated").spec;
     match resolved.effects.as_slice().iter().find(|effect| !declared(spec, effect)) {
         None => Ok(resolved),
@@ -160,8 +165,12 @@ fn declared(spec: &ActionSpec, effect: &Effect) -> bool {
 }
 
 /// Params typed and resolved anew, for an action whose plan changed the world since.
-pub(super) fn resolve_again(registry: &Registry, call: &Call) -> Result<AnyResolved, Fault> {
-    resolve(registry, call, check(registry, call)?)
+pub(super) fn resolve_again(
+    registry: &Registry,
+    asker: &Principal,
+    call: &Call,
+) -> Result<AnyResolved, Fault> {
+    resolve(registry, asker, call, check(registry, call)?)
 }
 
 /// A plan that is bound to what it names.

@@ -44,7 +44,7 @@ use llm_os_core::pipeline::{
 use llm_os_core::policy::{Query, Reason};
 use llm_os_core::request::Request;
 use llm_os_core::{
-    Capability, Code, ConnectionId, Decision, Fault, Judge, Principal, Profile, Reach, Registration,
+    Capability, Code, ConnectionId, Decision, Effect, Fault, Judge, Principal, Profile, Reach, Registration,
     Registry, Root, Ruling, Secret, Setup, Verb,
 };
 use serde_json::{Value, json};
@@ -53,6 +53,7 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 type Rule = dyn Fn(Query<'_>) -> Decision + Send + Sync;
+type ProfileOf = dyn Fn(&Effect) -> Profile + Send + Sync;
 
 /// One capability behind the real pipeline.
 pub struct World {
@@ -128,7 +129,7 @@ impl World {
                 covers: Mutex::new(false),
                 clear: Mutex::new(false),
                 reach: Mutex::new(reach),
-                profile: Mutex::default(),
+                profile: Mutex::new(Box::new(|_| Profile::default())),
             }),
             ledger: Memory::default(),
             approvals: Desk::default(),
@@ -178,7 +179,12 @@ impl World {
 
     /// Replaces what the policy adds to the reach of every program.
     pub fn adds_to_reach(&self, profile: Profile) {
-        *held(&self.rules.profile) = profile;
+        self.adds_to_reach_of(move |_| profile.clone());
+    }
+
+    /// Replaces what the policy adds to the reach of a program, by the effect of running it.
+    pub fn adds_to_reach_of(&self, profile: impl Fn(&Effect) -> Profile + Send + Sync + 'static) {
+        *held(&self.rules.profile) = Box::new(profile);
     }
 
     /// Lets the log fail from now on (`audit_unavailable`), or work again.
@@ -367,7 +373,7 @@ struct Rules {
     covers: Mutex<bool>,
     clear: Mutex<bool>,
     reach: Mutex<Reach>,
-    profile: Mutex<Profile>,
+    profile: Mutex<Box<ProfileOf>>,
 }
 
 impl Judge for Rules {
@@ -375,7 +381,7 @@ impl Judge for Rules {
         let rule = held(&self.rule).clone();
         let policies = vec![Reason { policy: "test".to_owned(), reason: None, clear: *held(&self.clear) }];
         let profile = match query.effect.verb {
-            Verb::Run => held(&self.profile).clone(),
+            Verb::Run => held(&self.profile)(query.effect),
             _ => Profile::default(),
         };
         Ruling { decision: rule(query), policies, profile }
