@@ -30,6 +30,8 @@ pub(crate) struct Held {
     pub(crate) sha256: String,
     effects: Vec<Vec<Effect>>,
     policies: Vec<Vec<Reason>>,
+    /// What the policies let the program of an action do beyond what every program may.
+    profiles: Vec<BTreeMap<String, Value>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -120,9 +122,10 @@ impl Held {
             );
         }
         let count = canonical.actions.len();
-        if self.effects.len() != count || self.policies.len() != count {
+        let lists = [self.effects.len(), self.policies.len(), self.profiles.len()];
+        if lists.iter().any(|length| *length != count) {
             return Err(format!(
-                "the plan has {count} actions, but its effects or policies have another number"
+                "the plan has {count} actions, but its effects, policies or profiles have another number"
             ));
         }
         let mut screen = Screen::default();
@@ -192,6 +195,12 @@ impl Held {
             }
             if let Some(why) = refuses {
                 screen.line(6, &format!("is never allowed: {why}"));
+            }
+        }
+        if !self.profiles[index].is_empty() {
+            screen.line(2, "in which its program may, beyond what every program may");
+            for (name, value) in &self.profiles[index] {
+                screen.foreign(4, &format!("{name} = {value}"));
             }
         }
         screen.line(2, "asks because of");

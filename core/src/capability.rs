@@ -71,7 +71,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::effect::{Effect, Effectful, Effects, FactSpec, Kind, Verb};
+use crate::effect::{Effect, Effectful, Effects, FactSpec, Kind, Resource, Verb};
 use crate::error::{Code, Fault};
 use crate::name::ActionName;
 use crate::policy::{self, Decision, Judge, Principal, Query};
@@ -157,6 +157,14 @@ pub trait Capability: Sized + Send + Sync + 'static {
     /// action itself answers `unavailable` as well.
     fn lacks(&self, verb: &str) -> Option<String> {
         let _ = verb;
+        None
+    }
+
+    /// Why every effect on this resource [asks](Effect::asks), whatever the params, as far as that is known before there
+    /// is a plan: a policy that permits it without a human's confirmation is then refused when it is loaded. Called
+    /// also where the capability is not open.
+    fn always_asks(resource: &Resource) -> Option<String> {
+        let _ = resource;
         None
     }
 

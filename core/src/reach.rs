@@ -14,15 +14,13 @@ use serde::Serialize;
 pub struct Reach {
     /// May be read.
     pub read: Vec<PathBuf>,
-    /// May be read, changed, created in and removed from.
+    /// May be read, changed, created in and removed from. Where a place lies in another one it cannot be renamed or
+    /// removed from there, so that what is hidden or kept below stays where it is.
     pub write: Vec<PathBuf>,
     /// Below what may be read or written: must not be seen.
     pub hidden: Vec<PathBuf>,
     /// Below what may be written: must not be changed.
     pub kept: Vec<PathBuf>,
-    /// Above something hidden or kept, inside of what may be written: directories that must not be renamed or removed,
-    /// since what is hidden or kept would be moved away with them.
-    pub pinned: Vec<PathBuf>,
 }
 
 /// What policies add to the reach of one program, by annotations on the rule that lets it run.

@@ -16,7 +16,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::capability::{ActionSpec, Capability, ConnectionId, Context, Setup};
-use crate::effect::{Effectful, Effects};
+use crate::effect::{Effectful, Effects, Resource};
 use crate::error::{Code, Fault};
 use crate::json::Json;
 use crate::name::{self, ActionName};
@@ -30,6 +30,7 @@ pub struct Registration {
     specs: &'static [ActionSpec],
     schemas: fn() -> Schemas,
     open: fn(&Json, &Setup) -> Result<Opened, OpenError>,
+    always_asks: fn(&Resource) -> Option<String>,
 }
 
 inventory::collect!(Registration);
@@ -37,7 +38,13 @@ inventory::collect!(Registration);
 impl Registration {
     /// The descriptor of a capability, for `inventory::submit!`.
     pub const fn of<C: Capability>() -> Self {
-        Self { name: C::NAME, specs: C::ACTIONS, schemas: schemas::<C>, open: open::<C> }
+        Self {
+            name: C::NAME,
+            specs: C::ACTIONS,
+            schemas: schemas::<C>,
+            open: open::<C>,
+            always_asks: C::always_asks,
+        }
     }
 }
 
@@ -356,6 +363,15 @@ impl Registry {
             State::Open(opened) => opened.lacks(action.verb()),
             State::Unavailable(_) | State::Closed => self.unavailable(action.capability()).map(str::to_owned),
         }
+    }
+
+    /// Why a capability asks about everything that is done to this resource ([`Capability::always_asks`]), if so.
+    pub fn always_asks(&self, resource: &Resource) -> Option<String> {
+        let why = |(registration, _): &(&'static Registration, State)| {
+            catch_unwind(AssertUnwindSafe(|| (registration.always_asks)(resource)))
+                .unwrap_or_else(|_| Some(format!("the capability {} panicked", registration.name)))
+        };
+        self.linked.values().find_map(why)
     }
 
     /// Tells every open capability that a connection ended and no plan of it runs any more.

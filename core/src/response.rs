@@ -8,6 +8,7 @@ use crate::effect::Effect;
 use crate::error::{Code, Fault};
 use crate::name::{ActionName, Id};
 use crate::policy::{Decision, Reason};
+use crate::reach::Profile;
 
 /// The answer to one frame.
 #[derive(Debug, Serialize)]
@@ -70,6 +71,9 @@ pub struct ActionResult {
     /// The policies that made the decision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policies: Option<Vec<Reason>>,
+    /// What they add to the reach of a program that it lets run.
+    #[serde(skip_serializing_if = "Profile::is_empty")]
+    pub profile: Profile,
     /// What it would do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effects: Option<Vec<Effect>>,
@@ -78,7 +82,16 @@ pub struct ActionResult {
 impl ActionResult {
     /// A result that says only how it ended.
     pub fn new(action: ActionName, status: Status) -> Self {
-        Self { action, status, output: None, error: None, decision: None, policies: None, effects: None }
+        Self {
+            action,
+            status,
+            output: None,
+            error: None,
+            decision: None,
+            policies: None,
+            profile: Profile::default(),
+            effects: None,
+        }
     }
 }
 

@@ -9,9 +9,10 @@
 //!
 //! The way of a policy: [`Source`] reads it, `rules` brings it into the form that is judged, `vocabulary` is the schema
 //! that it is validated against, [`Policy`] judges by it, `subtree` says when one ruling holds for everything below a
-//! directory.
+//! directory, `reach` what a program may touch while it runs.
 
 mod annotations;
+mod asking;
 mod canary;
 mod cli;
 mod entities;
@@ -28,16 +29,17 @@ use std::collections::BTreeSet;
 
 use cedar_policy::{Authorizer, Decision as Answer, PolicySet, Response};
 use llm_os_core::capability::Root;
-use llm_os_core::effect::Kind;
+use llm_os_core::effect::{Kind, Verb};
 use llm_os_core::name::ActionName;
 use llm_os_core::path;
 use llm_os_core::policy::{Decision, Judge, Principal, Query, Reason, Ruling};
-use llm_os_core::reach::Reach;
+use llm_os_core::reach::{Profile, Reach};
 use llm_os_core::registry::Registry;
 
 pub(crate) use cli::{PolicyCommand, command};
 use entities::{Entity, Named};
 pub(crate) use protected::Protected;
+use reach::Grants;
 use rules::{Rule, Rules};
 pub(crate) use source::Source;
 use source::Text;
@@ -53,10 +55,10 @@ pub(crate) struct Policy {
     by_action: Vec<Relevant>,
     roots: Roots,
     protected: Protected,
+    grants: Grants,
     authorizer: Authorizer,
     sha256: String,
     notes: Vec<String>,
-    reaches: reach::Known,
 }
 
 /// What can decide about one concrete action.
@@ -120,7 +122,13 @@ impl Policy {
 
     fn of(text: Text, registry: &Registry, roots: Roots, protected: Protected) -> Result<Self, PolicyError> {
         let vocabulary = Vocabulary::of(registry).map_err(PolicyError::Setup)?;
-        let Rules { rules, notes } = Rules::of(&text, &vocabulary)?;
+        let Rules { rules, mut notes } = Rules::of(&text, &vocabulary)?;
+        let asking = asking::check(&rules, &vocabulary, registry);
+        // A preset is for any machine; there a program may be one that asks, such as an applet of a multi-call program.
+        if !text.is_preset && !asking.is_empty() {
+            return Err(PolicyError::Refused(asking));
+        }
+        notes.extend(asking);
         if let Some(root) = roots.read.iter().find(|root| protected.covers(root)) {
             let why = format!("the root {root} lies inside the host's own state; choose another directory");
             return Err(PolicyError::Setup(why));
@@ -129,18 +137,12 @@ impl Policy {
         let by_action = by_action.collect::<Result<_, _>>().map_err(PolicyError::Setup)?;
         let authorizer = Authorizer::new();
         canary::check(&vocabulary, &roots).map_err(PolicyError::Canary)?;
-        let mut policy = Self {
-            vocabulary,
-            rules,
-            by_action,
-            roots,
-            protected,
-            authorizer,
-            sha256: text.sha256,
-            notes,
-            reaches: reach::Known::default(),
-        };
-        policy.check_reach()?;
+        let (grants, sha256) = (Grants::default(), text.sha256);
+        let mut policy =
+            Self { vocabulary, rules, by_action, roots, protected, grants, authorizer, sha256, notes };
+        let (grants, notes) = Grants::of(&policy)?;
+        policy.grants = grants;
+        policy.notes.extend(notes);
         Ok(policy)
     }
 
@@ -216,8 +218,10 @@ impl Policy {
         if let Some(ruling) = broken(&unconfirmed) {
             return ruling;
         }
+        let profile = |response| self.profile(concrete, response);
         if unconfirmed.decision() == Answer::Allow {
-            return self.ruling(Decision::Allow, &[&unconfirmed], &unconfirmed);
+            let ruling = Ruling::new(Decision::Allow, self.reasons([&unconfirmed]));
+            return Ruling { profile: profile(&unconfirmed), ..ruling };
         }
         let confirmed = match ask(true) {
             Ok(response) => response,
@@ -227,20 +231,23 @@ impl Policy {
             return ruling;
         }
         match confirmed.decision() {
-            Answer::Allow => self.ruling(Decision::Confirm, &[&unconfirmed, &confirmed], &confirmed),
+            Answer::Allow => {
+                let ruling = Ruling::new(Decision::Confirm, self.reasons([&unconfirmed, &confirmed]));
+                Ruling { profile: profile(&confirmed), ..ruling }
+            }
             Answer::Deny => Ruling::new(Decision::Deny, self.reasons([&confirmed])),
         }
     }
 
-    /// A ruling that lets something happen; the profiles of those who permitted it add up.
-    fn ruling(&self, decision: Decision, responses: &[&Response], permitted: &Response) -> Ruling {
-        let mut ruling = Ruling::new(decision, self.reasons(responses.iter().copied()));
-        for id in permitted.diagnostics().reason() {
-            if let Some(rule) = self.rules.iter().find(|rule| rule.policy.id() == id) {
-                ruling.profile.add(&rule.profile);
-            }
+    /// What the policies that determined this response add to the reach of the program that it lets run.
+    fn profile(&self, concrete: &Concrete, response: &Response) -> Profile {
+        let mut profile = Profile::default();
+        if concrete.verb == Verb::Run {
+            let ids: BTreeSet<_> = response.diagnostics().reason().collect();
+            let determining = self.rules.iter().filter(|rule| ids.contains(rule.policy.id()));
+            determining.for_each(|rule| profile.add(&rule.annotations.profile));
         }
-        ruling
+        profile
     }
 
     /// The policies that determined these responses.
@@ -249,8 +256,8 @@ impl Policy {
             responses.into_iter().flat_map(|response| response.diagnostics().reason()).collect();
         let reason = |rule: &Rule| Reason {
             policy: rule.id.clone(),
-            reason: rule.reason.clone(),
-            clear: rule.records_in_clear,
+            reason: rule.annotations.reason.clone(),
+            clear: rule.annotations.records_in_clear,
         };
         let determining = self.rules.iter().filter(|rule| ids.contains(rule.policy.id()));
         let mut reasons: Vec<_> = determining.map(reason).collect();
@@ -284,7 +291,7 @@ impl Judge for Policy {
     }
 
     fn reach(&self, principal: &Principal, confirmed: bool) -> Reach {
-        self.reach_of(principal, confirmed)
+        self.grants.reach(principal.uid, confirmed, &self.protected)
     }
 
     fn policy_sha256(&self) -> &str {

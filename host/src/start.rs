@@ -84,7 +84,13 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
         Some(std::env::current_exe()?),
     ];
     let socket_dirs = [&socket, &approval_socket].map(|socket| socket.parent().map(Path::to_owned));
+    let made = [Some(&state), socket_dirs[0].as_ref(), socket_dirs[1].as_ref()];
+    let made: Vec<_> = made.into_iter().flatten().cloned().collect();
     let protected = Protected::new(own_files.into_iter().chain(socket_dirs).flatten())?;
+    // Before the policy is loaded: only what exists can be hidden from programs. Who uses them says what is wrong.
+    for directory in made {
+        let _ = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    }
     let policy = Policy::load(&source, &registry, &roots, protected.clone())?;
     policy.notes().iter().for_each(|note| tracing::warn!("policy: {note}"));
 

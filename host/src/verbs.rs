@@ -191,6 +191,7 @@ fn shown(held: &Held) -> Value {
     shown["sha256"] = json!(sha256(plan));
     shown["effects"] = plan.actions.iter().map(|action| json!(action.effects.as_slice())).collect();
     shown["policies"] = plan.actions.iter().map(|action| json!(action.ruling.policies)).collect();
+    shown["profiles"] = plan.actions.iter().map(|action| json!(action.ruling.profile)).collect();
     shown
 }
 

@@ -11,6 +11,7 @@ use llm_os_core::{Display, Effect, Effectful, Effects, Fault, Identity, Resource
 use crate::config::Config;
 use crate::display;
 use crate::image::Cache;
+use crate::neutral;
 use crate::program::Runnable;
 use crate::sandbox::Contained;
 use crate::spawn::{Program, Tree};
@@ -53,7 +54,7 @@ impl Command {
         let Asked { argv, cwd, env, display } = asked;
         let display = if display { Some(display::given(setup.display.as_ref())?.clone()) } else { None };
         let Some(program) = argv.first() else { return Err(Fault::invalid("argv", "found no program")) };
-        let runnable = Runnable::open(program, cache).map_err(|fault| fault.at("argv[0]"))?;
+        let mut runnable = Runnable::open(program, cache).map_err(|fault| fault.at("argv[0]"))?;
         let cwd = match cwd {
             Some(cwd) => Directory::open(&cwd.bytes("cwd")?).map_err(|fault| fault.at("cwd"))?,
             None => {
@@ -64,7 +65,8 @@ impl Command {
                 Directory::open(root).map_err(|fault| fault.at("cwd"))?
             }
         };
-        let env = environment(env, config, display.as_ref())?;
+        let neutral = neutral::neutralise(&mut runnable, program, cwd.path.as_bytes());
+        let env = environment(env, config, display.as_ref(), neutral)?;
         Ok(Self { runnable, argv, env, display, cwd })
     }
 
@@ -124,11 +126,13 @@ impl Directory {
     }
 }
 
-/// The whole environment of a program, from nothing: fixed values, what the plan may set, and the way to the display.
+/// The whole environment of a program, from nothing: fixed values, what the plan may set, the way to the display, and what
+/// keeps the program from running what its folder names.
 fn environment(
     given: BTreeMap<String, Secret>,
     config: &Config,
     display: Option<&Display>,
+    neutral: Vec<(String, String)>,
 ) -> Result<Vec<CString>, Fault> {
     let mut env: BTreeMap<String, String> = BTreeMap::from(
         [
@@ -142,6 +146,7 @@ fn environment(
     );
     env.extend(given.into_iter().map(|(name, value)| (name, value.into_exposed())));
     env.extend(display.into_iter().flat_map(display::variables));
+    env.extend(neutral);
     let texts = env.into_iter().map(|(name, value)| CString::new(format!("{name}={value}")));
     texts.collect::<Result<_, _>>().map_err(|_| Fault::invalid("env", "a value holds a NUL character"))
 }

@@ -20,6 +20,7 @@ pub mod config;
 mod display;
 mod image;
 mod interpreters;
+mod neutral;
 mod output;
 mod params;
 mod pipe;
@@ -34,7 +35,7 @@ mod walk;
 use std::time::Duration;
 
 use llm_os_core::{
-    ActionSpec, Capability, Code, Context, Effectful, Effects, Fault, Granted, Registration, Setup,
+    ActionSpec, Capability, Code, Context, Effectful, Effects, Fault, Granted, Registration, Resource, Setup,
 };
 
 pub use action::{Action, Stage};
@@ -93,6 +94,10 @@ impl Capability for Exec {
         let sandbox = Sandbox::open(config.sandbox.clone())?;
         let roots = Roots::open(setup);
         Ok(Self { config, setup: setup.clone(), sandbox, cache: Cache::default(), roots })
+    }
+
+    fn always_asks(resource: &Resource) -> Option<String> {
+        program::always_asks(resource)
     }
 
     fn validate(&self, action: &Action) -> Result<(), Fault> {

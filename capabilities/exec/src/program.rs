@@ -4,9 +4,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use llm_os_core::error::excerpt;
-use llm_os_core::path::spell;
+use llm_os_core::path::{WirePath, spell};
 
-use llm_os_core::{Effect, Fact, Fault, Identity, Resource, Verb};
+use llm_os_core::{Effect, Fact, Fault, Identity, Kind, Resource, Verb};
 use rustix::fs::{FileType, StatVfsMountFlags};
 
 use crate::image::{self, Cache, Content, HEAD};
@@ -123,6 +123,11 @@ impl Program {
         spell(&self.real)
     }
 
+    /// One more reason to ask.
+    pub(crate) fn ask(&mut self, why: String) {
+        self.asks.push(why);
+    }
+
     /// The effect of starting it with `argv` in `cwd`.
     pub(crate) fn run(&self, argv: &[String], cwd: &str) -> Effect {
         let (argv0, args) = argv.split_first().expect("argv was validated");
@@ -139,6 +144,21 @@ impl Program {
             .fact("argv0", Fact::Text(argv0.clone()))
             .fact("trusted", Fact::Bool(self.trusted));
         if self.asks.is_empty() { effect } else { effect.asks(self.asks.join("; ")) }
+    }
+}
+
+/// Why a program always asks, by what its path names now; by its name alone where nothing can run there.
+pub(crate) fn always_asks(resource: &Resource) -> Option<String> {
+    if resource.kind != Kind::Program {
+        return None;
+    }
+    let path = WirePath::new(&*resource.id).bytes("").ok()?;
+    let asks = std::str::from_utf8(&path).ok().and_then(|path| Runnable::open(path, &Cache::default()).ok());
+    match asks {
+        Some(
+            Runnable::Binary(Program { asks, .. }) | Runnable::Script { script: Program { asks, .. }, .. },
+        ) => (!asks.is_empty()).then(|| asks.join("; ")),
+        None => interpreters::asks(&file_name(&path)).map(str::to_owned),
     }
 }
 

@@ -7,6 +7,8 @@ mod display;
 mod environment;
 #[path = "main/escape.rs"]
 mod escape;
+#[path = "main/git.rs"]
+mod git;
 #[path = "main/group.rs"]
 mod group;
 #[path = "main/limits.rs"]

@@ -24,6 +24,7 @@ fn held(params: &Value, reason: &str) -> Held {
         "pending_id": "p-1", "request_id": "r-1", "uid": 1000, "age_s": 3, "expires_in_s": 3597,
         "sha256": hex(&Sha256::digest(plan.as_bytes())), "plan": plan, "effects": effects,
         "policies": [[{"policy": "rest-asks", "reason": "everything else\r asks"}], [{"policy": "p"}]],
+        "profiles": [{"network": "all", "write": ["/srv/\u{202e}x"]}, {}],
     });
     serde_json::from_value(told).unwrap()
 }

@@ -30,6 +30,7 @@ fn host(spoil: fn(&mut Value)) -> Peer {
                 "actions": ["exec.run"], "sha256": hex(&Sha256::digest(plan.as_bytes())), "plan": plan,
                 "effects": [[{"verb": "run", "resource": {"kind": "Program", "id": "/usr/bin/echo"}, "facts": {"argc": 2}}]],
                 "policies": [[{"policy": "rest-asks", "reason": "everything else asks"}]],
+                "profiles": [{"network": {"ports": [443]}, "execute": true}],
             });
             spoil(&mut held);
             told(&held)
@@ -147,6 +148,11 @@ fn yes_on_the_command_line_still_shows_the_plan() {
     let ran = host(|_| {}).llmsh(&["approve", "p-1", "--yes"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (0, "dG9rZW4\n"));
     assert!(ran.stderr.contains("| {\"argv\":[\"/bin/echo\",\"hi\"]}"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("| network = {\"ports\":[443]}"),
+        "what its program may is shown: {}",
+        ran.stderr
+    );
 }
 
 #[test]

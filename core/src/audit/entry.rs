@@ -7,6 +7,7 @@ use crate::effect::Effect;
 use crate::error::Code;
 use crate::name::Id;
 use crate::policy::{Decision, Reason};
+use crate::reach::Profile;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -188,6 +189,9 @@ pub struct Decided {
     pub decision: Decision,
     /// The policies that made it.
     pub policies: Vec<Reason>,
+    /// What they add to the reach of a program that it lets run.
+    #[serde(skip_serializing_if = "Profile::is_empty")]
+    pub profile: Profile,
     /// SHA-256 of the loaded policies.
     pub policy_sha256: String,
     /// Who confirmed, where a human did.

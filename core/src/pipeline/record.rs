@@ -66,6 +66,7 @@ impl Plan {
             if let Some(action) = actions.get(index) {
                 result.decision = Some(action.ruling.decision);
                 result.policies = Some(action.ruling.policies.clone());
+                result.profile = action.ruling.profile.clone();
                 result.effects = Some(action.effects.as_slice().to_vec());
             }
             result
@@ -78,6 +79,7 @@ pub(super) fn decided(judge: &dyn Judge, ruling: &Ruling, approved: Option<&Appr
     Decided {
         decision: ruling.decision,
         policies: ruling.policies.clone(),
+        profile: ruling.profile.clone(),
         policy_sha256: judge.policy_sha256().to_owned(),
         approved: approved.cloned(),
     }

@@ -94,7 +94,9 @@ fn tests_of(source: &Source, tests: Option<&Path>) -> Result<Vec<(String, String
     };
     match (source, tests) {
         (_, Some(tests)) => Ok(vec![read(tests)?]),
-        (Source::Preset(name), None) => Ok(vec![(source.to_string(), preset_tests(name).to_owned())]),
+        (Source::Preset(name), None) => {
+            Ok(preset_tests(name).map(|(part, tests)| (part.to_owned(), tests.to_owned())).collect())
+        }
         (Source::Path(dir), None) if dir.is_dir() => {
             let entries = std::fs::read_dir(dir).and_then(Iterator::collect::<Result<Vec<_>, _>>);
             let refused = |why: String| PolicyError::Read { name: dir.display().to_string(), why };

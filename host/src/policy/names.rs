@@ -40,6 +40,12 @@ pub(crate) fn real_id(id: &str) -> Result<String, String> {
     Ok(path::spell(&real.into_os_string().into_vec()))
 }
 
+/// The path that an id spells.
+pub(crate) fn path_of(id: &str) -> Option<PathBuf> {
+    let bytes = WirePath::new(id).bytes("").ok()?;
+    Some(std::ffi::OsString::from_vec(bytes).into())
+}
+
 /// The real form of the longest part that exists, and the rest as it stands.
 pub(crate) fn real_path(path: &Path) -> io::Result<PathBuf> {
     let refused = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, why.to_owned()));

@@ -83,6 +83,11 @@ impl Protected {
         self.paths.iter().any(|(own, _)| own == path || above.contains(own))
     }
 
+    /// Every protected path, in its real form.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
+        self.paths.iter().map(|(own, _)| own.as_str())
+    }
+
     /// Whether anything at or below `path` is protected.
     pub(crate) fn touches(&self, path: &str) -> bool {
         self.covers(path) || self.has_below(path)

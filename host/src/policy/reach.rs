@@ -1,278 +1,377 @@
-//! What a program that a plan starts may touch: the policy's answers about `fs.read`, `fs.write` and `fs.remove`, in the form
-//! that a kernel can hold.
+//! What a program that a plan starts may touch: what the policies say of `fs.read`, and of everything in `fs` that
+//! changes, in a form that a kernel can hold.
 //!
-//! A kernel knows places and nothing of facts, so a place is granted only where the policies permit everything in it
-//! whatever its facts. Places are the roots and the directories that policies name. A `forbid` that covers a part of a
-//! place carves that part out; one that looks at facts keeps the whole place out.
+//! A kernel knows directories and nothing of facts. So a directory is granted only where the policies permit all below
+//! it whatever it is, and what they forbid below is taken out again. Whatever cannot be told so is not granted, or is
+//! not loaded; nothing here asks the policies about a single file.
 
-use std::collections::HashMap;
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use cedar_policy::{PolicySet, ResourceConstraint};
 use llm_os_core::effect::{Kind, Resource, Verb};
-use llm_os_core::path::{self, WirePath};
+use llm_os_core::path;
 use llm_os_core::policy::Principal;
 use llm_os_core::reach::Reach;
 
+use super::annotations::granted_against;
 use super::entities::{Entity, World};
+use super::names::path_of;
 use super::rules::Rule;
+use super::subtree::{is_at_or_below, is_below};
 use super::vocabulary::Concrete;
-use super::{Policy, PolicyError};
+use super::{Policy, PolicyError, Protected};
 
-/// Never granted as a whole: what every program has of its own, or what holds all of it.
-const NEVER: [&str; 5] = ["/", "/proc", "/sys", "/dev", "/run/llm-os"];
+/// Never given: what holds all of a program's root, and what each program has of its own.
+pub(super) const NEVER: [&str; 5] = ["/", "/proc", "/sys", "/dev", "/run/llm-os"];
 
-/// What was worked out, by uid and whether a human confirmed.
+/// What the policies grant: to each user that they name, and to all others (`None`), unconfirmed and confirmed.
 #[derive(Default)]
-pub(super) struct Known(Mutex<HashMap<(u32, bool), Reach>>);
+pub(crate) struct Grants(BTreeMap<(Option<u32>, bool), Vec<Place>>);
 
-/// How a scope lies on a place.
-#[derive(Debug, PartialEq, Eq)]
+/// A directory that is granted with all below it, but for what is held back.
+struct Place {
+    id: String,
+    write: bool,
+    /// What is forbidden below: for reading (`true`), or only for writing; and by what.
+    held: BTreeMap<String, (bool, String)>,
+    /// The roots below, which stay where they are.
+    roots: BTreeSet<String>,
+}
+
+impl Grants {
+    /// Works out what the policies grant, and notes where they grant less than their author may think.
+    ///
+    /// # Errors
+    ///
+    /// What is forbidden below a granted place, and cannot be held back since it does not exist; an annotation that
+    /// grants what is forbidden.
+    pub(crate) fn of(policy: &Policy) -> Result<(Self, Vec<String>), PolicyError> {
+        let named: BTreeSet<u32> = policy.rules.iter().flat_map(Rule::users).collect();
+        let other = (0..u32::MAX).rev().find(|uid| !named.contains(uid)).unwrap_or(u32::MAX);
+        let (mut grants, mut notes) = (BTreeMap::new(), BTreeSet::new());
+        let users = named.iter().map(|uid| (Some(*uid), *uid)).chain([(None, other)]);
+        for ((user, uid), confirmed) in users.flat_map(|user| [(user, false), (user, true)]) {
+            let caller = Caller { policy, principal: Principal { uid, session: None }, confirmed };
+            grants.insert((user, confirmed), caller.places(&mut notes));
+        }
+        let unheld = grants.values().flatten().filter_map(|place| place.reach(&policy.protected).err());
+        let problems: BTreeSet<_> = unheld.chain(granted_against(policy)).collect();
+        if problems.is_empty() {
+            Ok((Self(grants), notes.into_iter().collect()))
+        } else {
+            Err(PolicyError::Refused(problems.into_iter().collect()))
+        }
+    }
+
+    /// What a program of this user may touch now. A place in which something can no longer be held back is not given.
+    pub(crate) fn reach(&self, uid: u32, confirmed: bool, protected: &Protected) -> Reach {
+        let places = self.0.get(&(Some(uid), confirmed)).or_else(|| self.0.get(&(None, confirmed)));
+        let mut all = Reach::default();
+        for place in places.into_iter().flatten() {
+            match place.reach(protected) {
+                Ok(Reach { read, write, hidden, kept }) => {
+                    all.read.extend(read);
+                    all.write.extend(write);
+                    all.hidden.extend(hidden);
+                    all.kept.extend(kept);
+                }
+                Err(why) => tracing::warn!("{} is not given to programs any more: {why}", place.id),
+            }
+        }
+        for list in [&mut all.read, &mut all.write, &mut all.hidden, &mut all.kept] {
+            list.sort();
+            list.dedup();
+        }
+        all
+    }
+}
+
+impl Place {
+    /// The place as it stands now.
+    fn reach(&self, protected: &Protected) -> Result<Reach, String> {
+        let Self { id, write, held, roots } = self;
+        let place = standing(id).filter(|path| path.is_dir());
+        let place = place.ok_or_else(|| format!("the directory {id} does not exist any more"))?;
+        let mut reach = Reach::default();
+        let mut fixed: BTreeSet<String> = roots.clone();
+        for (below, (is_hidden, by)) in held {
+            let path = standing(below).ok_or_else(|| {
+                format!(
+                    "{by}: it forbids {below}, which does not exist: a program that may use {id} could not be kept from it once \
+                     it does. Create {below}, or choose roots that do not hold it"
+                )
+            })?;
+            let list = if *is_hidden { &mut reach.hidden } else { &mut reach.kept };
+            list.push(path);
+            fixed.insert(below.clone());
+        }
+        for own in protected.ids().filter(|own| is_below(own, id)) {
+            if let Some(path) = standing(own) {
+                reach.hidden.push(path);
+                fixed.insert(own.to_owned());
+            } else if *write {
+                let mut above = path::ancestors(own).into_iter().take_while(|above| is_below(above, id));
+                let found = above.find_map(|above| standing(&above).map(|path| (above, path)));
+                let (above, path) = found.ok_or_else(|| {
+                    format!(
+                        "{own} is the host's own and does not exist yet: a program that may write {id} could make it. Create \
+                         it, or the directory that it is to lie in, or choose roots that do not hold it"
+                    )
+                })?;
+                reach.kept.push(path);
+                fixed.insert(above);
+            }
+        }
+        if *write {
+            // A directory that is given by itself cannot be renamed: what is held back would go along, and be under a
+            // name that no policy forbids.
+            let above =
+                fixed.iter().flat_map(|fixed| path::ancestors(fixed)).filter(|above| is_below(above, id));
+            let pinned: BTreeSet<_> = above.chain(roots.iter().cloned()).collect();
+            let is_held = |pin: &String| {
+                let held = reach.hidden.iter().chain(&reach.kept);
+                path_of(pin).is_none_or(|pin| held.clone().any(|held| pin.starts_with(held)))
+            };
+            let pinned = pinned.iter().filter(|pin| !is_held(pin)).filter_map(|pin| standing(pin));
+            reach.write.extend(pinned);
+            reach.write.push(place);
+        } else {
+            reach.read.push(place);
+        }
+        Ok(reach)
+    }
+}
+
+/// Who a reach is for.
+struct Caller<'a> {
+    policy: &'a Policy,
+    principal: Principal,
+    confirmed: bool,
+}
+
+/// Where a scope lies, seen from a directory.
 enum Overlap {
-    None,
-    /// It holds for the place and all below.
-    Covers,
-    /// It holds for these, strictly below the place.
+    Apart,
+    /// It holds the directory and all below.
+    All,
+    /// It is about these paths below, and what is in them.
     Below(Vec<String>),
 }
 
-impl Policy {
-    /// Refuses policies that no kernel can hold a program to.
-    pub(super) fn check_reach(&mut self) -> Result<(), PolicyError> {
-        let mut problems = Vec::new();
-        for place in self.places() {
-            for rule in self.rules.iter().filter(|rule| !rule.permits) {
-                let concretes = self.concretes_of_fs().into_iter().flatten();
-                if !concretes.into_iter().any(|concrete| rule.is_about(concrete)) {
-                    continue;
-                }
-                match self.overlap(&rule.resource, &place) {
-                    Overlap::Below(paths) if !rule.looks_closer => {
-                        problems.extend(paths.iter().filter(|path| !exists(path)).map(|path| {
-                            format!(
-                                "policy \"{}\": it keeps programs from {path}, which does not exist: what is not there \
-                                 cannot be covered, and a program that may work in {place} could make it. Create it, or \
-                                 write a rule on a directory that exists",
-                                rule.id
-                            )
-                        }));
-                    }
-                    Overlap::Below(_) | Overlap::Covers if rule.looks_closer => self.notes.push(format!(
-                        "policy \"{}\" looks at more than the place, which a kernel cannot: programs are not let at \
-                         {place} where it is about them",
-                        rule.id
-                    )),
-                    Overlap::None | Overlap::Covers | Overlap::Below(_) => {}
-                }
+impl Caller<'_> {
+    /// The granted places, without those that lie in another one that grants as much.
+    fn places(&self, notes: &mut BTreeSet<String>) -> Vec<Place> {
+        let mut places: Vec<Place> = Vec::new();
+        // The ones above come first.
+        for id in self.candidates() {
+            let Some(place) = self.place(&id, notes) else { continue };
+            let holds = |other: &Place| is_at_or_below(&place.id, &other.id) && other.write >= place.write;
+            if !places.iter().any(holds) {
+                places.push(place);
             }
         }
-        for rule in &self.rules {
-            for path in rule.profile.read.iter().chain(&rule.profile.write) {
-                let spelled = path::spell(path.as_os_str().as_encoded_bytes());
-                if self.protected.touches(&spelled) || NEVER.contains(&spelled.as_str()) {
-                    problems.push(format!("policy \"{}\": @read and @write cannot name {spelled}", rule.id));
-                }
-                let forbids = self.rules.iter().filter(|rule| !rule.permits);
-                let [read, change, destroy] = self.concretes_of_fs();
-                for forbid in forbids.filter(|forbid| {
-                    [read, change, destroy].into_iter().flatten().any(|concrete| forbid.is_about(concrete))
-                        && self.overlap(&forbid.resource, &spelled) != Overlap::None
-                }) {
-                    problems.push(format!(
-                        "policy \"{}\": @read and @write cannot name {spelled}, about which \"{}\" forbids something",
-                        rule.id, forbid.id
-                    ));
-                }
-            }
-        }
-        if problems.is_empty() { Ok(()) } else { Err(PolicyError::Refused(problems)) }
-    }
-
-    pub(super) fn reach_of(&self, principal: &Principal, confirmed: bool) -> Reach {
-        let mut known = self.reaches.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.entry((principal.uid, confirmed)).or_insert_with(|| self.work_out(principal, confirmed)).clone()
-    }
-
-    fn work_out(&self, principal: &Principal, confirmed: bool) -> Reach {
-        let mut reach = Reach::default();
-        let [Some(read), change, destroy] = self.concretes_of_fs() else { return reach };
-        for place in self.places() {
-            // What of the host's own is not there yet cannot be covered: a program could make it first.
-            let is_open = |own: &str| !exists(own) && existing_above(own) == place;
-            if self.protected.covers(&place) || self.protected.below(&place).any(is_open) {
-                continue;
-            }
-            let asked = |concrete| self.granted(concrete, &place, principal, confirmed);
-            let Some(mut hidden) = asked(read) else { continue };
-            let own = self.protected.below(&place);
-            hidden.extend(own.map(|own| if exists(own) { own.to_owned() } else { existing_above(own) }));
-            let changed = change.and_then(asked).zip(destroy.and_then(asked));
-            let Some((kept, undestroyed)) = changed else {
-                reach.read.push(real(&place));
-                reach.hidden.extend(hidden.iter().map(|path| real(path)));
-                continue;
-            };
-            reach.write.push(real(&place));
-            let kept = [kept, undestroyed].concat();
-            for path in hidden.iter().chain(&kept) {
-                let above = path::ancestors(path);
-                let between = above.iter().take_while(|above| **above != place).map(|above| real(above));
-                reach.pinned.extend(between);
-            }
-            reach.hidden.extend(hidden.iter().map(|path| real(path)));
-            reach.kept.extend(kept.iter().map(|path| real(path)));
-        }
-        for places in
-            [&mut reach.read, &mut reach.write, &mut reach.hidden, &mut reach.kept, &mut reach.pinned]
-        {
-            places.sort();
-            places.dedup();
-        }
-        reach
-    }
-
-    /// What reads, changes and removes files, where `fs` is linked.
-    fn concretes_of_fs(&self) -> [Option<&Concrete>; 3] {
-        [("fs.read", Verb::Observe), ("fs.write", Verb::Change), ("fs.remove", Verb::Destroy)].map(
-            |(action, verb)| {
-                let mut all = self.vocabulary.concretes.iter();
-                all.find(|concrete| concrete.action.as_str() == action && concrete.verb == verb)
-            },
-        )
-    }
-
-    /// The roots, and the directories and files that scopes of permits name, where they exist.
-    fn places(&self) -> Vec<String> {
-        let named = self.rules.iter().filter(|rule| rule.permits).filter_map(|rule| match &rule.resource {
-            ResourceConstraint::Eq(one) | ResourceConstraint::In(one) | ResourceConstraint::IsIn(_, one) => {
-                (one.type_name().to_string() == "Path").then(|| one.id().unescaped().to_owned())
-            }
-            ResourceConstraint::Any | ResourceConstraint::Is(_) => None,
-        });
-        let mut places: Vec<_> = self.roots.read.iter().cloned().chain(named).collect();
-        places.retain(|place| exists(place) && !NEVER.contains(&place.as_str()));
-        places.sort();
-        places.dedup();
         places
     }
 
-    /// Whether everything at and below a place is permitted, and what is carved out of it.
-    fn granted(
-        &self,
-        concrete: &Concrete,
-        place: &str,
-        principal: &Principal,
-        confirmed: bool,
-    ) -> Option<Vec<String>> {
-        let about = || self.by_action[concrete.index].rules.iter().map(|index| &self.rules[*index]);
-        let applies = |rule: &Rule| !rule.looks_closer && self.applies(rule, concrete, principal, confirmed);
-        let permits = about().filter(|rule| rule.permits && applies(rule));
-        let permits = permits.filter_map(|rule| self.permitted(&rule.resource, place));
-        let mut carved = permits.min_by_key(Vec::len)?;
-        for rule in about().filter(|rule| !rule.permits) {
-            match self.overlap(&rule.resource, place) {
-                Overlap::None => {}
-                Overlap::Covers | Overlap::Below(_) if rule.looks_closer => return None,
-                Overlap::Covers if applies(rule) => return None,
-                Overlap::Below(paths) if applies(rule) => carved.extend(paths),
-                Overlap::Covers | Overlap::Below(_) => {}
-            }
-        }
-        Some(carved)
+    /// The roots, and what policies permit below them.
+    fn candidates(&self) -> BTreeSet<String> {
+        let roots = &self.policy.roots.read;
+        let named =
+            self.policy.rules.iter().filter(|rule| rule.permits).filter_map(|rule| match &rule.resource {
+                ResourceConstraint::In(group) | ResourceConstraint::IsIn(_, group) if is_path(group) => {
+                    Some(group.id().unescaped().to_owned())
+                }
+                _ => None,
+            });
+        let named = named.filter(|named| roots.iter().any(|root| is_at_or_below(named, root)));
+        let all = roots.iter().cloned().chain(named);
+        all.filter(|id| standing(id).is_some_and(|path| path.is_dir())).collect()
     }
 
-    /// Whether the scope of a permit holds for a place and all below, but for what is carved out.
-    fn permitted(&self, scope: &ResourceConstraint, place: &str) -> Option<Vec<String>> {
-        match scope {
-            ResourceConstraint::Eq(_) if real(place).is_dir() => return None,
-            ResourceConstraint::In(group) | ResourceConstraint::IsIn(_, group)
-                if group.id().unescaped() == "write" =>
-            {
-                let is_write = |root: &&String| self.roots.write.contains(root);
-                let below = self.roots.read.iter().filter(|root| is_below(root, place));
-                return (self.overlap(scope, place) == Overlap::Covers)
-                    .then(|| below.filter(|root| !is_write(root)).cloned().collect());
-            }
-            _ => {}
+    fn place(&self, id: &str, notes: &mut BTreeSet<String>) -> Option<Place> {
+        if self.policy.protected.covers(id) || NEVER.contains(&id) {
+            return None;
         }
-        (self.overlap(scope, place) == Overlap::Covers).then(Vec::new)
+        let (reads, writes) = (concretes(self.policy, false), concretes(self.policy, true));
+        let mut place =
+            Place { id: id.to_owned(), write: false, held: BTreeMap::new(), roots: BTreeSet::new() };
+        self.grant(&reads, &mut place, notes).then_some(())?;
+        let may_write = self.policy.roots.groups_of(|root| is_at_or_below(id, root)).contains(&"write");
+        let mut written =
+            Place { id: id.to_owned(), write: true, held: place.held.clone(), roots: BTreeSet::new() };
+        if may_write && self.grant(&writes, &mut written, notes) {
+            for root in self.policy.roots.read.iter().filter(|root| is_below(root, id)) {
+                if self.policy.roots.write.contains(root) {
+                    written.roots.insert(root.clone());
+                } else {
+                    let by = (false, format!("the root {root} is for reading"));
+                    written.held.entry(root.clone()).or_insert(by);
+                }
+            }
+            return Some(written);
+        }
+        Some(place)
     }
 
-    fn overlap(&self, scope: &ResourceConstraint, place: &str) -> Overlap {
-        let named = match scope {
-            ResourceConstraint::Any => return Overlap::Covers,
-            ResourceConstraint::Is(ty) if ty.to_string() == "Path" => return Overlap::Covers,
-            ResourceConstraint::Is(_) => return Overlap::None,
-            ResourceConstraint::Eq(one) | ResourceConstraint::In(one) | ResourceConstraint::IsIn(_, one) => {
-                one
+    /// Whether all of these are permitted on everything at and below a place; notes in it what is to be held back.
+    fn grant(&self, concretes: &[&Concrete], place: &mut Place, notes: &mut BTreeSet<String>) -> bool {
+        !concretes.is_empty() && concretes.iter().all(|concrete| self.grant_one(concrete, place, notes))
+    }
+
+    fn grant_one(&self, concrete: &Concrete, place: &mut Place, notes: &mut BTreeSet<String>) -> bool {
+        let rules =
+            self.policy.by_action[concrete.index].rules.iter().map(|index| &self.policy.rules[*index]);
+        let permitted = rules.clone().any(|rule| {
+            rule.permits
+                && !rule.looks_closer
+                && self.permits_all(rule, concrete, &place.id)
+                && self.applies(rule, concrete) == Some(true)
+        });
+        if !permitted {
+            return false;
+        }
+        // A rule that can fail denies where it does, a permit as well.
+        for rule in rules.filter(|rule| !rule.permits || rule.computes) {
+            if !rule.looks_closer && !rule.computes && self.applies(rule, concrete) == Some(false) {
+                continue;
+            }
+            match self.overlap(&rule.resource, &place.id) {
+                Overlap::Apart => {}
+                Overlap::All if rule.looks_closer || rule.computes => {
+                    let what = if concrete.verb == Verb::Observe { "read" } else { "write" };
+                    notes.insert(format!(
+                        "policy \"{}\" looks at facts, at the resource or at sums in its conditions, which cannot be held of a \
+                         program that runs: no program gets {} to {what}",
+                        rule.id, place.id
+                    ));
+                    return false;
+                }
+                Overlap::All => return false,
+                Overlap::Below(paths) => {
+                    for path in paths {
+                        let is_hidden = concrete.verb == Verb::Observe;
+                        let held = place.held.entry(path);
+                        let held = held.or_insert_with(|| (is_hidden, format!("policy \"{}\"", rule.id)));
+                        held.0 |= is_hidden;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// Whether the scope of a permit holds for a directory and everything below it.
+    fn permits_all(&self, rule: &Rule, concrete: &Concrete, id: &str) -> bool {
+        match &rule.resource {
+            ResourceConstraint::Any | ResourceConstraint::Is(_) => true,
+            // A directory alone, and nothing below.
+            ResourceConstraint::Eq(_) => false,
+            ResourceConstraint::In(group) | ResourceConstraint::IsIn(_, group) => {
+                let named = group.id().unescaped();
+                if is_path(group) {
+                    return is_at_or_below(id, named);
+                }
+                // What a root for reading holds below one for writing is held back from being written anyway.
+                let roots = &self.policy.roots;
+                let for_reading = roots.read.iter().filter(|root| !roots.write.contains(root));
+                let is_mixed =
+                    concrete.verb == Verb::Observe && for_reading.clone().any(|root| is_below(root, id));
+                roots.groups_of(|root| is_at_or_below(id, root)).contains(&named)
+                    && (named == "read" || !is_mixed)
+            }
+        }
+    }
+
+    /// Where the scope of a forbid lies. One that is about a single path is taken to be about all below it, too.
+    fn overlap(&self, scope: &ResourceConstraint, id: &str) -> Overlap {
+        let at = |named: &str| {
+            if is_at_or_below(id, named) {
+                Overlap::All
+            } else if is_below(named, id) {
+                Overlap::Below(vec![named.to_owned()])
+            } else {
+                Overlap::Apart
             }
         };
-        let id = named.id().unescaped();
-        let is_exactly = matches!(scope, ResourceConstraint::Eq(_));
-        match named.type_name().to_string().as_str() {
-            "Path" if id == place || (!is_exactly && is_below(place, id)) => Overlap::Covers,
-            "Path" if is_below(id, place) => Overlap::Below(vec![id.to_owned()]),
-            "Roots" => {
-                let groups = self.roots.groups_of(|root| root == place || is_below(place, root));
-                if groups.contains(&id) {
-                    return Overlap::Covers;
-                }
-                let below = self.roots.group(id).iter().filter(|root| is_below(root, place));
-                let below: Vec<_> = below.cloned().collect();
-                if below.is_empty() { Overlap::None } else { Overlap::Below(below) }
+        match scope {
+            ResourceConstraint::Any | ResourceConstraint::Is(_) => Overlap::All,
+            ResourceConstraint::Eq(one) if is_path(one) && is_below(id, one.id().unescaped()) => {
+                Overlap::Apart
             }
-            _ => Overlap::None,
+            ResourceConstraint::Eq(named)
+            | ResourceConstraint::In(named)
+            | ResourceConstraint::IsIn(_, named) => {
+                let name = named.id().unescaped();
+                match named.type_name().to_string().as_str() {
+                    "Path" => at(name),
+                    "Roots" => {
+                        let roots = &self.policy.roots;
+                        if roots.groups_of(|root| is_at_or_below(id, root)).contains(&name) {
+                            return Overlap::All;
+                        }
+                        let below = roots.group(name).iter().filter(|root| is_below(root, id));
+                        Overlap::Below(below.cloned().collect())
+                    }
+                    _ => Overlap::Apart,
+                }
+            }
         }
     }
 
-    /// Whether a rule that looks at no more than the caller applies to them, on something that is in its scope.
-    fn applies(&self, rule: &Rule, concrete: &Concrete, principal: &Principal, confirmed: bool) -> bool {
-        let inside = match &rule.resource {
-            ResourceConstraint::Any | ResourceConstraint::Is(_) => "/",
-            ResourceConstraint::Eq(one) | ResourceConstraint::In(one) | ResourceConstraint::IsIn(_, one) => {
-                match one.type_name().to_string().as_str() {
-                    "Roots" => match self.roots.group(one.id().unescaped()).first() {
-                        Some(root) => root,
-                        None => return false,
+    /// Whether a rule that looks at nothing but the caller and `confirmed` applies; none where it cannot be evaluated.
+    fn applies(&self, rule: &Rule, concrete: &Concrete) -> Option<bool> {
+        let Policy { vocabulary, roots, by_action, authorizer, .. } = self.policy;
+        let somewhere = match &rule.resource {
+            ResourceConstraint::Any | ResourceConstraint::Is(_) => "/".to_owned(),
+            ResourceConstraint::Eq(named)
+            | ResourceConstraint::In(named)
+            | ResourceConstraint::IsIn(_, named) => {
+                let name = named.id().unescaped();
+                match named.type_name().to_string().as_str() {
+                    "Path" => name.to_owned(),
+                    "Roots" => match roots.group(name).first() {
+                        Some(root) => root.clone(),
+                        None => return Some(false),
                     },
-                    _ => one.id().unescaped(),
+                    _ => return Some(false),
                 }
             }
         };
         let mut effect = concrete.sample(Kind::Path);
-        effect.resource = Resource::new(Kind::Path, inside);
-        let resource = Entity::of(&effect.resource, &self.roots);
-        let named = &self.by_action[concrete.index].named;
-        let world = World::new(&self.vocabulary, concrete, principal, &resource, named);
-        let mut alone = PolicySet::new();
-        alone.add(rule.policy.clone()).expect("one policy");
-        let Ok(request) = world.request(&effect, confirmed) else { return !rule.permits };
-        let response = self.authorizer.is_authorized(&request, &alone, &world.entities);
-        let failed = response.diagnostics().errors().next().is_some();
-        if failed { !rule.permits } else { response.diagnostics().reason().next().is_some() }
+        effect.resource = Resource::new(Kind::Path, somewhere);
+        let entity = Entity::of(&effect.resource, roots);
+        let world =
+            World::new(vocabulary, concrete, &self.principal, &entity, &by_action[concrete.index].named);
+        let request = world.request(&effect, self.confirmed).ok()?;
+        let alone = PolicySet::from_policies([rule.policy.clone()]).ok()?;
+        let response = authorizer.is_authorized(&request, &alone, &world.entities);
+        if response.diagnostics().errors().next().is_some() {
+            return None;
+        }
+        Some(response.diagnostics().reason().next().is_some())
     }
 }
 
-fn is_below(path: &str, dir: &str) -> bool {
-    path::ancestors(path).iter().any(|above| above == dir)
+/// What `fs` asks before it reads, or before it changes or removes something.
+pub(super) fn concretes(policy: &Policy, write: bool) -> Vec<&Concrete> {
+    let is_meant = |concrete: &&Concrete| match concrete.verb {
+        Verb::Observe => !write && concrete.action.verb() == "read",
+        Verb::Change | Verb::Destroy => write,
+        Verb::Run | Verb::Inject => false,
+    };
+    let all = policy.vocabulary.concretes.iter();
+    let of_fs =
+        all.filter(|concrete| concrete.action.capability() == "fs" && concrete.kinds.contains(&Kind::Path));
+    of_fs.filter(is_meant).collect()
 }
 
-/// The nearest directory above that exists.
-fn existing_above(path: &str) -> String {
-    path::ancestors(path).into_iter().find(|above| exists(above)).unwrap_or_else(|| "/".to_owned())
+pub(super) fn is_path(uid: &cedar_policy::EntityUid) -> bool {
+    uid.type_name().to_string() == "Path"
 }
 
-fn exists(path: &str) -> bool {
-    real(path).symlink_metadata().is_ok()
-}
-
-/// A path that a policy spells, as the system takes it.
-fn real(path: &str) -> PathBuf {
-    match WirePath::new(path).bytes("") {
-        Ok(bytes) => PathBuf::from(OsString::from_vec(bytes)),
-        Err(_) => Path::new(path).to_owned(),
-    }
+/// The path, where something is there and no link is on the way.
+fn standing(id: &str) -> Option<PathBuf> {
+    let path = path_of(id)?;
+    path.canonicalize().is_ok_and(|real| real == path).then_some(path)
 }

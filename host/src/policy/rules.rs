@@ -8,9 +8,8 @@ use cedar_policy::{
     ActionConstraint, Effect, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet, PrincipalConstraint,
     ResourceConstraint, ValidationMode, ValidationWarning, Validator,
 };
-use llm_os_core::effect::Kind;
+use llm_os_core::effect::{Kind, Verb};
 use llm_os_core::error::excerpt;
-use llm_os_core::reach::Profile;
 use serde_json::Value;
 
 use super::PolicyError;
@@ -22,11 +21,7 @@ use super::vocabulary::{Concrete, Vocabulary};
 /// One policy, with what is known of it without evaluating it.
 pub(crate) struct Rule {
     pub(crate) id: String,
-    pub(crate) reason: Option<String>,
-    /// `@record("clear")`.
-    pub(crate) records_in_clear: bool,
-    /// What the program that it lets run may touch beside its reach.
-    pub(crate) profile: Profile,
+    pub(crate) annotations: Annotations,
     pub(crate) policy: Policy,
     pub(crate) permits: bool,
     action: ActionConstraint,
@@ -34,6 +29,8 @@ pub(crate) struct Rule {
     any_principal: bool,
     /// Whether its conditions look at the resource, or at a fact other than `confirmed`.
     pub(crate) looks_closer: bool,
+    /// Whether its conditions compute, so that they can fail: an integer may overflow.
+    pub(crate) computes: bool,
 }
 
 /// The accepted policies, and what their author should know.
@@ -61,7 +58,7 @@ impl Rules {
         validate(&read, text, vocabulary, &mut problems, &mut notes);
         let mut rules = Vec::new();
         for Read { policy, .. } in &read {
-            match real_form(policy).and_then(|real| Rule::of(policy, real)) {
+            match real_form(policy).and_then(|real| Rule::of(policy, real, vocabulary)) {
                 Ok(rule) => rules.push(rule),
                 Err(why) => problems.push(format!("policy \"{}\": {why}", excerpt(name(policy.id())))),
             }
@@ -71,7 +68,7 @@ impl Rules {
 }
 
 impl Rule {
-    fn of(written: &Policy, policy: Policy) -> Result<Self, String> {
+    fn of(written: &Policy, policy: Policy, vocabulary: &Vocabulary) -> Result<Self, String> {
         let json = policy.to_json().map_err(|e| e.to_string())?;
         if asks_about_another(&json["conditions"]) {
             return Err(
@@ -80,17 +77,16 @@ impl Rule {
                     .to_owned(),
             );
         }
-        let Annotations { reason, records_in_clear, profile } = Annotations::of(written)?;
+        let (permits, action) = (policy.effect() == Effect::Permit, policy.action_constraint());
         Ok(Self {
             id: name(written.id()).to_owned(),
-            reason,
-            records_in_clear,
-            profile,
-            permits: policy.effect() == Effect::Permit,
-            action: policy.action_constraint(),
+            annotations: Annotations::of(written, permits && can_run(&action, vocabulary))?,
+            permits,
+            action,
             resource: policy.resource_constraint(),
             any_principal: matches!(policy.principal_constraint(), PrincipalConstraint::Any),
             looks_closer: looks_closer(&json["conditions"]),
+            computes: computes(&json["conditions"]),
             policy,
         })
     }
@@ -104,6 +100,14 @@ impl Rule {
             ResourceConstraint::Any | ResourceConstraint::Eq(_) | ResourceConstraint::In(_) => true,
         };
         is_of_type && is_about(&self.action, concrete)
+    }
+
+    /// The users that it names.
+    pub(crate) fn users(&self) -> impl Iterator<Item = u32> {
+        let named = self.policy.entity_literals().into_iter();
+        named
+            .filter(|uid| uid.type_name().to_string() == "User")
+            .filter_map(|uid| uid.id().unescaped().parse().ok())
     }
 
     /// Whether it says the same of every caller, resource and fact.
@@ -236,6 +240,12 @@ fn is_about(scope: &ActionConstraint, concrete: &Concrete) -> bool {
     }
 }
 
+/// Whether running a program is in the scope, or nothing that is linked here runs programs.
+fn can_run(scope: &ActionConstraint, vocabulary: &Vocabulary) -> bool {
+    let mut runs = vocabulary.concretes.iter().filter(|concrete| concrete.verb == Verb::Run).peekable();
+    runs.peek().is_none() || runs.any(|concrete| is_about(scope, concrete))
+}
+
 /// Brings every entity that a policy names into its real form.
 fn real_form(policy: &Policy) -> Result<Policy, String> {
     let mut changed = BTreeMap::new();
@@ -292,6 +302,18 @@ fn looks_closer(json: &Value) -> bool {
                 .is_some_and(|access| access["left"]["Var"] == "context" && access["attr"] == "confirmed");
             let mentions = fields.get("Var").is_some_and(|name| name == "resource" || name == "context");
             !is_confirmed && (mentions || fields.values().any(looks_closer))
+        }
+        _ => false,
+    }
+}
+
+/// Whether a condition adds, subtracts, multiplies or negates.
+fn computes(json: &Value) -> bool {
+    match json {
+        Value::Array(items) => items.iter().any(computes),
+        Value::Object(fields) => {
+            ["+", "-", "*", "neg"].iter().any(|operator| fields.get(*operator).is_some_and(Value::is_object))
+                || fields.values().any(computes)
         }
         _ => false,
     }

@@ -10,19 +10,45 @@ use sha2::{Digest, Sha256};
 
 use super::PolicyError;
 
-macro_rules! preset {
-    ($name:literal) => {
-        (
-            $name,
-            include_str!(concat!("../../../examples/policies/", $name, ".cedar")),
-            include_str!(concat!("../../../examples/policies/", $name, ".tests.json")),
-        )
+/// A file of a preset with the cases that it is held against.
+struct Part {
+    name: &'static str,
+    text: &'static str,
+    tests: &'static str,
+}
+
+macro_rules! parts {
+    ($($name:literal),*) => {
+        &[$(Part {
+            name: $name,
+            text: include_str!(concat!("../../../examples/policies/", $name, ".cedar")),
+            tests: include_str!(concat!("../../../examples/policies/", $name, ".tests.json")),
+        }),*]
     };
 }
 
-/// The presets: name, text, tests.
-const PRESETS: [(&str, &str, &str); 3] =
-    [preset!("strict"), preset!("workspace"), preset!("virtual-desktop")];
+/// The presets: name and files.
+const PRESETS: [(&str, &[Part]); 3] = [
+    ("strict", parts!("strict")),
+    (
+        "workspace",
+        parts!(
+            "workspace",
+            "programs/cat",
+            "programs/diff",
+            "programs/find",
+            "programs/git",
+            "programs/grep",
+            "programs/head",
+            "programs/ls",
+            "programs/rg",
+            "programs/sort",
+            "programs/tail",
+            "programs/wc"
+        ),
+    ),
+    ("virtual-desktop", parts!("virtual-desktop")),
+];
 
 /// The most bytes of all files of a policy.
 const MAX_BYTES: u64 = 4 << 20;
@@ -36,9 +62,10 @@ pub(crate) enum Source {
     Path(PathBuf),
 }
 
-/// The cases of a preset.
-pub(crate) fn preset_tests(name: &str) -> &'static str {
-    PRESETS.iter().find(|(preset, ..)| *preset == name).map_or("", |(_, _, tests)| tests)
+/// The cases of a preset, by the file that they belong to.
+pub(crate) fn preset_tests(name: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let parts = PRESETS.iter().find(|(preset, _)| *preset == name).map_or(&[][..], |(_, parts)| *parts);
+    parts.iter().map(|part| (part.name, part.tests))
 }
 
 impl Default for Source {
@@ -52,10 +79,10 @@ impl FromStr for Source {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let Some(wanted) = text.strip_prefix("preset:") else { return Ok(Source::Path(text.into())) };
-        match PRESETS.iter().find(|(name, ..)| *name == wanted) {
-            Some((name, ..)) => Ok(Source::Preset(name)),
+        match PRESETS.iter().find(|(name, _)| *name == wanted) {
+            Some((name, _)) => Ok(Source::Preset(name)),
             None => {
-                let names = PRESETS.map(|(name, ..)| format!("preset:{name}")).join(", ");
+                let names = PRESETS.map(|(name, _)| format!("preset:{name}")).join(", ");
                 Err(format!("found \"{}\", expected a path or one of {names}", excerpt(text)))
             }
         }
@@ -74,7 +101,7 @@ impl std::fmt::Display for Source {
 /// What was read.
 pub(crate) struct Text {
     pub(crate) files: Vec<File>,
-    /// As `sha256sum` prints it of the one file; of a directory, that of the list that `sha256sum *.cedar` prints.
+    /// As `sha256sum` prints it of the one file; of several, that of the list that `sha256sum *.cedar` prints.
     pub(crate) sha256: String,
     /// Whether it is a preset, which is written for any set of capabilities.
     pub(crate) is_preset: bool,
@@ -92,16 +119,28 @@ impl Text {
         let sha256 = sha256(text.as_bytes());
         Self { files: vec![File { name, text }], sha256, is_preset }
     }
+
+    /// A policy in several files.
+    fn several(files: Vec<File>, is_preset: bool) -> Self {
+        let line = |file: &File| format!("{}  {}\n", sha256(file.text.as_bytes()), file.name);
+        let sha256 = sha256(files.iter().map(line).collect::<String>().as_bytes());
+        Self { files, sha256, is_preset }
+    }
 }
 
 impl Source {
     pub(crate) fn read(&self) -> Result<Text, PolicyError> {
         match self {
             Source::Preset(name) => {
-                let (_, text, _) = PRESETS.iter().find(|(preset, ..)| preset == name).ok_or_else(|| {
+                let (_, parts) = PRESETS.iter().find(|(preset, _)| preset == name).ok_or_else(|| {
                     PolicyError::Read { name: self.to_string(), why: "there is no such preset".to_owned() }
                 })?;
-                Ok(Text::one(self.to_string(), (*text).to_owned(), true))
+                let file =
+                    |part: &Part| File { name: format!("{}.cedar", part.name), text: part.text.to_owned() };
+                match parts {
+                    [part] => Ok(Text::one(self.to_string(), part.text.to_owned(), true)),
+                    parts => Ok(Text::several(parts.iter().map(file).collect(), true)),
+                }
             }
             Source::Path(path) if path.is_dir() => read_directory(path),
             Source::Path(path) => {
@@ -135,13 +174,12 @@ fn read_directory(dir: &Path) -> Result<Text, PolicyError> {
         return Err(refused(dir, "it holds no .cedar file".to_owned()));
     }
     names.sort();
-    let (mut files, mut list, mut left) = (Vec::new(), String::new(), MAX_BYTES);
+    let (mut files, mut left) = (Vec::new(), MAX_BYTES);
     for name in names {
         let text = read_file(&dir.join(&name), &mut left)?;
-        list.push_str(&format!("{}  {name}\n", sha256(text.as_bytes())));
         files.push(File { name, text });
     }
-    Ok(Text { files, sha256: sha256(list.as_bytes()), is_preset: false })
+    Ok(Text::several(files, false))
 }
 
 fn read_file(path: &Path, left: &mut u64) -> Result<String, PolicyError> {

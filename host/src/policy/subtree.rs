@@ -40,10 +40,10 @@ fn is_path(uid: &EntityUid) -> bool {
     uid.type_name().to_string() == "Path"
 }
 
-fn is_at_or_below(path: &str, dir: &str) -> bool {
+pub(super) fn is_at_or_below(path: &str, dir: &str) -> bool {
     path == dir || is_below(path, dir)
 }
 
-fn is_below(path: &str, dir: &str) -> bool {
+pub(super) fn is_below(path: &str, dir: &str) -> bool {
     path::ancestors(path).iter().any(|above| above == dir)
 }

@@ -1,5 +1,7 @@
 //! The policy as a whole, with two small capabilities that state what `fs` and `exec` state.
 
+mod annotations;
+mod asking;
 mod presets;
 mod protected;
 mod reach;

@@ -21,6 +21,7 @@ mod layers;
 mod lifecycle;
 mod plans;
 mod process;
+mod programs;
 mod records;
 mod sockets;
 mod start;

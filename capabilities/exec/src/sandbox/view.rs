@@ -56,16 +56,16 @@ pub(crate) fn plan(wanted: &Wanted<'_>) -> Result<(View, Vec<Rule>), String> {
     let mut plan = Plan::new(wanted);
     plan.system();
     plan.own();
-    let Reach { read, write, hidden, kept, pinned } = wanted.reach;
+    let Reach { read, write, hidden, kept } = wanted.reach;
     let mut places: Vec<(&Path, Use)> = read.iter().map(|path| (path.as_path(), Use::Read)).collect();
     places.extend(write.iter().map(|path| (path.as_path(), Use::Write)));
     // What lies inside of another is mounted after it.
     places.sort_by_key(|(path, how)| (path.components().count(), *how == Use::Write, path.to_path_buf()));
     for (path, how) in places {
+        if plan.is_shown(path) {
+            plan.covers.push(text(path));
+        }
         plan.show(path, how);
-    }
-    for path in pinned {
-        plan.pin(path)?;
     }
     for path in kept {
         plan.pin(path)?;

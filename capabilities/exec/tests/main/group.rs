@@ -1,11 +1,13 @@
 //! The control group of an action, below one that is delegated to the host.
 
 use std::fs;
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use llm_os_exec::Exec;
 use llm_os_test_support::World;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::XattrFlags;
 use serde_json::json;
 
@@ -28,6 +30,17 @@ impl Delegated {
 
 impl Drop for Delegated {
     fn drop(&mut self) {
+        let mut events = fs::File::open(self.0.join("cgroup.events")).unwrap();
+        let mut text = String::new();
+        while !text.contains("populated 0") {
+            // The kernel says when it changes (cgroups(7)): what the host held ready may still be ending.
+            if !text.is_empty() {
+                poll(&mut [PollFd::new(&events, PollFlags::PRI)], None).unwrap();
+            }
+            text.clear();
+            events.rewind().unwrap();
+            events.read_to_string(&mut text).unwrap();
+        }
         for entry in fs::read_dir(&self.0).unwrap().flatten().filter(|entry| entry.path().is_dir()) {
             fs::remove_dir(entry.path()).unwrap();
         }

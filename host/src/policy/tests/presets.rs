@@ -15,10 +15,12 @@ fn effects_only(tests: &str) -> String {
 #[test]
 fn every_preset_decides_as_its_cases_say() {
     for name in ["strict", "workspace", "virtual-desktop"] {
-        let tests = effects_only(source::preset_tests(name));
-        let report = test(&format!("preset:{name}").parse().unwrap(), &tests, registry()).unwrap();
-        assert_eq!(report.failed, Vec::<String>::new(), "{name}");
-        assert!(report.passed > 2, "{name}");
+        for (part, tests) in source::preset_tests(name) {
+            let tests = effects_only(tests);
+            let report = test(&format!("preset:{name}").parse().unwrap(), &tests, registry()).unwrap();
+            assert_eq!(report.failed, Vec::<String>::new(), "{name}: {part}");
+            assert!(report.passed > 2, "{name}: {part}");
+        }
     }
 }
 
@@ -49,9 +51,11 @@ fn a_preset_that_is_loaded_without_any_capability_is_accepted() {
 fn every_preset_decides_plans_as_its_cases_say_with_the_linked_capabilities() {
     for name in ["strict", "workspace", "virtual-desktop"] {
         let source: Source = format!("preset:{name}").parse().unwrap();
-        let report = test(&source, source::preset_tests(name), Registry::linked().unwrap()).unwrap();
-        assert_eq!(report.failed, Vec::<String>::new(), "{name}");
-        assert!(report.passed > 2, "{name}");
+        for (part, tests) in source::preset_tests(name) {
+            let report = test(&source, tests, Registry::linked().unwrap()).unwrap();
+            assert_eq!(report.failed, Vec::<String>::new(), "{name}: {part}");
+            assert!(report.passed > 2, "{name}: {part}");
+        }
     }
 }
 
@@ -79,4 +83,29 @@ fn the_policy_for_a_desktop_in_the_documentation_is_accepted() {
     assert_eq!(decide("XTerm", "/usr/bin/xterm"), Decision::Confirm);
     assert_eq!(decide("XTerm", "/usr/bin/other"), Decision::Deny);
     assert_eq!(decide("Gedit", "/tmp/gedit"), Decision::Deny);
+}
+
+/// Each file of the library is a policy of its own, too: what it does not list asks.
+#[test]
+fn every_program_of_the_library_decides_as_its_cases_say_without_the_preset() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/policies/programs");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let Some(tests) =
+            path.extension().filter(|end| *end == "cedar").map(|_| path.with_extension("tests.json"))
+        else {
+            continue;
+        };
+        let tests = std::fs::read_to_string(&tests).unwrap_or_else(|e| panic!("{}: {e}", tests.display()));
+        let report = test(&Source::Path(path.clone()), &tests, Registry::linked().unwrap()).unwrap();
+        assert_eq!(report.failed, Vec::<String>::new(), "{}", path.display());
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        assert!(
+            source::preset_tests("workspace").any(|(part, _)| part == format!("programs/{name}")),
+            "{name}"
+        );
+        seen += 1;
+    }
+    assert_eq!(seen, 11);
 }

@@ -1,247 +1,264 @@
-//! What programs may touch: never more than the same policy allows `fs`, place by place.
+//! What a program may touch: never more than `fs` could have opened.
 
 use std::fs;
+use std::sync::LazyLock;
 
 use super::*;
-use llm_os_core::reach::{Network, Reach};
+use crate::policy::subtree::is_at_or_below;
 
-/// A tree with files, and a root for reading inside of one for writing.
+/// A tree with a root for writing (`w`), one for reading in it (`w/for-reading`), one for reading (`r`), one for writing
+/// in that (`r/inner`), and the host's own (`w/own/state`).
 struct Tree {
     dir: tempfile::TempDir,
 }
 
-const FILES: [&str; 7] =
-    ["w/a/secret/key", "w/a/b/x", "w/a/file", "w/kept/inner", "w/own", "r/inner/y", "r/z"];
+const DIRECTORIES: [&str; 10] = [
+    "w",
+    "w/a",
+    "w/a/b",
+    "w/a/c",
+    "w/for-reading",
+    "w/for-reading/d",
+    "w/own",
+    "w/own/state",
+    "r",
+    "r/inner",
+];
 
 impl Tree {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        for file in FILES {
-            let file = dir.path().join(file);
-            fs::create_dir_all(file.parent().unwrap()).unwrap();
-            fs::write(file, "").unwrap();
+        for name in DIRECTORIES {
+            fs::create_dir(dir.path().join(name)).unwrap();
+            fs::write(dir.path().join(name).join("file"), "").unwrap();
         }
         Self { dir }
     }
 
-    fn at(&self, below: &str) -> String {
-        self.dir.path().canonicalize().unwrap().join(below).to_str().unwrap().to_owned()
+    fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().canonicalize().unwrap().join(name)
     }
 
-    fn roots(&self) -> Vec<Root> {
-        let root = |path: &str, mode| Root { path: self.at(path).into(), mode };
-        vec![
+    /// The policy, in which `T` is the tree.
+    fn load(&self, text: &str, protected: &[&str]) -> Result<Policy, PolicyError> {
+        let root = |name: &str, mode| Root { path: self.at(name), mode };
+        let roots = [
             root("w", Mode::Write),
-            root("w/kept", Mode::Read),
+            root("w/for-reading", Mode::Read),
             root("r", Mode::Read),
             root("r/inner", Mode::Write),
-        ]
+        ];
+        let text = text.replace("\"T/", &format!("\"{}/", self.dir.path().canonicalize().unwrap().display()));
+        let protected = Protected::new(protected.iter().map(|name| self.at(name))).unwrap();
+        loaded(&text, &roots, protected)
     }
 
-    /// Loads a policy in which `~` stands for the tree.
-    fn load(&self, text: &str) -> Result<Policy, String> {
-        self.load_beside(text, Protected::default())
+    /// Each list of the reach, by names in the tree.
+    fn reach(&self, policy: &Policy, confirmed: bool) -> [String; 4] {
+        let Reach { read, write, hidden, kept } = policy.reach(&ann(), confirmed);
+        [read, write, hidden, kept].map(|list| {
+            let names = list.iter().map(|path| path.strip_prefix(self.at("")).unwrap().to_str().unwrap());
+            names.collect::<Vec<_>>().join(" ")
+        })
     }
 
-    fn load_beside(&self, text: &str, protected: Protected) -> Result<Policy, String> {
-        loaded(&text.replace('~', self.at("").trim_end_matches('/')), &self.roots(), protected)
-            .map_err(|e| e.to_string())
+    #[track_caller]
+    fn check(&self, text: &str, confirmed: bool, expected: [&str; 4]) {
+        let policy = self.load(text, &[]).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(self.reach(&policy, confirmed), expected, "{text}: {:?}", policy.notes());
     }
 
-    fn reach(&self, text: &str, confirmed: bool) -> Reach {
-        self.load(text).unwrap_or_else(|e| panic!("{e}")).reach(&ann(), confirmed)
-    }
-
-    fn paths(&self, below: &[&str]) -> Vec<PathBuf> {
-        below.iter().map(|path| self.at(path).into()).collect()
+    #[track_caller]
+    fn refused(&self, text: &str, protected: &[&str], parts: &[&str]) {
+        let error = self.load(text, protected).err().expect("it was accepted").to_string();
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
     }
 }
 
-const READS: &str = r#"permit(principal, action in Action::"observe", resource in Roots::"read");"#;
-const WORKS: &str = r#"permit(principal, action, resource in Roots::"write");"#;
+const ALL: &str = "permit(principal, action, resource);";
+const READABLE: &str = r#"permit(principal, action in Action::"observe", resource in Roots::"read");"#;
+/// The roots, where everything is permitted: for reading, for writing, not to be seen, not to be changed.
+const EVERYTHING: [&str; 4] = ["r", "r/inner w", "", "w/for-reading"];
 
 #[test]
-fn a_root_is_granted_as_its_mode_and_the_policy_say() {
+fn the_roots_are_given_by_their_mode_where_everything_in_them_is_permitted() {
     let tree = Tree::new();
-    let reach = tree.reach(READS, false);
-    assert_eq!(reach.read, tree.paths(&["r", "r/inner", "w", "w/kept"]));
-    assert!(reach.write.is_empty() && reach.hidden.is_empty() && reach.kept.is_empty());
-    let reach = tree.reach(&format!("{READS}{WORKS}"), false);
-    assert_eq!(reach.write, tree.paths(&["r/inner", "w"]));
-    assert_eq!(reach.kept, tree.paths(&["w/kept"]), "a root for reading inside of one for writing");
-    assert_eq!(tree.reach("", false), Reach::default());
+    tree.check("", true, ["", "", "", ""]);
+    tree.check(READABLE, false, ["r w", "", "", ""]);
+    tree.check(ALL, false, EVERYTHING);
+    tree.check(r#"permit(principal, action in Action::"fs.read", resource);"#, false, ["r w", "", "", ""]);
+    tree.check(r#"permit(principal, action in Action::"change", resource);"#, false, ["", "", "", ""]);
+    let without_removing = format!(r#"{READABLE} permit(principal, action in Action::"change", resource);"#);
+    tree.check(&without_removing, false, ["r w", "", "", ""]);
+    let written = r#"permit(principal, action, resource in Roots::"write");"#;
+    tree.check(written, false, ["", "r/inner", "", ""]);
+    tree.check(&format!("{READABLE} {written}"), false, EVERYTHING);
 }
 
 #[test]
-fn what_a_human_must_confirm_is_granted_to_a_confirmed_program_and_only_below_the_roots() {
+fn what_a_human_must_confirm_is_given_once_a_human_did() {
     let tree = Tree::new();
-    let text = "permit(principal, action, resource) when { context.confirmed };";
-    assert_eq!(tree.reach(text, false), Reach::default());
-    assert_eq!(tree.reach(text, true).write, tree.paths(&["r", "r/inner", "w", "w/kept"]));
+    let asks = format!("{READABLE} permit(principal, action, resource) when {{ context.confirmed }};");
+    tree.check(&asks, false, ["r w", "", "", ""]);
+    tree.check(&asks, true, EVERYTHING);
+    let lifted = format!(
+        r#"{ALL} forbid(principal, action in Action::"change", resource in Path::"T/w/a") unless {{ context.confirmed }};"#
+    );
+    tree.check(&lifted, false, ["r", "r/inner w", "", "w/a w/for-reading"]);
+    tree.check(&lifted, true, EVERYTHING);
 }
 
 #[test]
-fn what_is_forbidden_inside_is_hidden_or_kept_and_cannot_be_moved_away() {
+fn a_permit_that_looks_closer_gives_nothing() {
+    let tree = Tree::new();
+    for condition in ["!context.persistent", "resource in Path::\"T/w\"", "context has links"] {
+        let text =
+            format!(r#"permit(principal, action in Action::"fs.read", resource) when {{ {condition} }};"#);
+        tree.check(&text, true, ["", "", "", ""]);
+    }
+    tree.check(
+        r#"permit(principal, action in Action::"observe", resource == Path::"T/w");"#,
+        true,
+        ["", "", "", ""],
+    );
+}
+
+#[test]
+fn a_directory_below_a_root_is_given_by_itself() {
+    let tree = Tree::new();
+    tree.check(
+        r#"permit(principal, action in Action::"observe", resource in Path::"T/w/a");"#,
+        false,
+        ["w/a", "", "", ""],
+    );
+    let both = format!(r#"{READABLE} permit(principal, action, resource in Path::"T/w/a");"#);
+    tree.check(&both, false, ["r w", "w/a", "", ""]);
+    // Outside of every root fs opens nothing.
+    tree.check(r#"permit(principal, action, resource in Path::"/etc");"#, false, ["", "", "", ""]);
+}
+
+#[test]
+fn what_is_forbidden_below_is_held_back_and_stays_where_it_is() {
+    let tree = Tree::new();
+    // w/a is given by itself, so that it cannot be renamed together with what is in it.
+    let hidden =
+        format!(r#"{ALL} forbid(principal, action in Action::"observe", resource in Path::"T/w/a/b");"#);
+    tree.check(&hidden, false, ["r", "r/inner w w/a", "w/a/b", "w/for-reading"]);
+    let file = format!(r#"{ALL} forbid(principal, action, resource == Path::"T/w/a/b/file");"#);
+    tree.check(&file, false, ["r", "r/inner w w/a w/a/b", "w/a/b/file", "w/for-reading"]);
+    let kept =
+        format!(r#"{ALL} forbid(principal, action in Action::"destroy", resource in Path::"T/w/a/b");"#);
+    tree.check(&kept, false, ["r", "r/inner w w/a", "", "w/a/b w/for-reading"]);
+    let all = format!(r#"{ALL} forbid(principal, action, resource in Path::"T/w");"#);
+    tree.check(&all, false, ["r", "r/inner", "", ""]);
+    let elsewhere = format!(r#"{ALL} forbid(principal, action, resource in Path::"/nowhere/at/all");"#);
+    tree.check(&elsewhere, false, EVERYTHING);
+    let roots =
+        format!(r#"{ALL} forbid(principal, action in Action::"observe", resource in Roots::"write");"#);
+    tree.check(&roots, false, ["r w/for-reading", "", "r/inner", ""]);
+}
+
+#[test]
+fn a_forbid_that_can_be_held_in_no_way_is_refused() {
+    let tree = Tree::new();
+    let missing = format!(r#"{ALL} @id("later") forbid(principal, action, resource in Path::"T/w/later");"#);
+    tree.refused(&missing, &[], &["policy \"later\"", "w/later", "does not exist", "Create"]);
+    let where_confirmed =
+        missing.replace(ALL, "permit(principal, action, resource) when { context.confirmed };");
+    tree.refused(&where_confirmed, &[], &["policy \"later\""]);
+    let for_one_user = missing.replace("forbid(principal,", "forbid(principal in User::\"7\",");
+    tree.refused(&for_one_user, &[], &["policy \"later\""]);
+}
+
+#[test]
+fn a_forbid_that_looks_closer_takes_the_place_away_and_says_so() {
     let tree = Tree::new();
     let text = format!(
-        r#"{READS}{WORKS}
-        forbid(principal, action, resource in Path::"~/w/a/secret");
-        forbid(principal, action in [Action::"change", Action::"destroy"], resource in Path::"~/w/a/b");"#
+        r#"{ALL} @id("big") forbid(principal, action in Action::"fs.write", resource) when {{ context.links > 1 }};"#
     );
-    let reach = tree.reach(&text, false);
-    assert_eq!(reach.hidden, tree.paths(&["w/a/secret"]));
-    assert_eq!(reach.kept, tree.paths(&["w/a/b", "w/a/secret", "w/kept"]));
-    assert_eq!(reach.pinned, tree.paths(&["w/a"]));
-}
-
-#[test]
-fn a_rule_that_looks_closer_keeps_the_whole_place_out() {
-    let tree = Tree::new();
-    let facts = r#"permit(principal, action in Action::"change", resource in Roots::"write")
-        when { context has persistent && !context.persistent };"#;
-    assert!(tree.reach(&format!("{READS}{facts}"), false).write.is_empty());
-    let forbid = r#"forbid(principal, action in Action::"observe", resource in Path::"~/w/a")
-        when { context has persistent && context.persistent };"#;
-    assert_eq!(tree.reach(&format!("{READS}{forbid}"), false).read, tree.paths(&["r", "r/inner", "w/kept"]));
-    let policy = tree.load(&format!("{READS}{forbid}")).unwrap();
+    let policy = tree.load(&text, &[]).unwrap();
+    assert_eq!(tree.reach(&policy, true), ["r w", "", "", ""]);
     assert!(
-        policy.notes().iter().any(|note| note.contains("programs are not let at")),
+        policy.notes().iter().any(|note| note.contains("\"big\"") && note.contains("write")),
         "{:?}",
         policy.notes()
     );
-}
-
-#[test]
-fn a_rule_about_somebody_else_does_not_count() {
-    let tree = Tree::new();
-    let reach = tree.reach(
-        &format!(r#"{READS} forbid(principal in User::"1", action, resource in Path::"~/w/a");"#),
-        false,
+    // Where it is about a part, that part is held back.
+    let part = text
+        .replace("resource)  when", "resource) when")
+        .replace(r#""fs.write", resource)"#, r#""fs.write", resource in Path::"T/w/a")"#);
+    tree.check(&part, false, ["r", "r/inner w", "", "w/a w/for-reading"]);
+    let sum = format!(
+        "{READABLE} permit(principal, action, resource) when {{ context has links && context.links + 1 > 3 }};"
     );
-    assert!(reach.hidden.is_empty());
-    let only = r#"permit(principal in User::"1", action, resource in Roots::"read");"#;
-    assert_eq!(tree.reach(only, false), Reach::default());
+    tree.check(&sum, false, ["", "", "", ""]);
 }
 
 #[test]
-fn the_hosts_own_files_are_hidden_wherever_they_lie() {
+fn the_hosts_own_files_are_hidden_and_cannot_be_made() {
     let tree = Tree::new();
-    let protected =
-        || Protected::new([tree.at("w/a/secret").into(), tree.at("w/a/later/state").into()]).unwrap();
-    let policy = tree.load_beside(&format!("{READS}{WORKS}"), protected()).unwrap();
-    let reach = policy.reach(&ann(), false);
-    assert_eq!(
-        reach.hidden,
-        tree.paths(&["w/a", "w/a/secret"]),
-        "what does not exist is hidden with what is above"
+    let reach = |protected: &[&str]| tree.reach(&tree.load(ALL, protected).unwrap(), false);
+    assert_eq!(reach(&["w/own/state"]), ["r", "r/inner w w/own", "w/own/state", "w/for-reading"]);
+    assert_eq!(reach(&["w/own/not/yet"]), ["r", "r/inner w", "", "w/for-reading w/own"]);
+    assert_eq!(reach(&["r/not-yet"]), EVERYTHING);
+    tree.refused(ALL, &["w/not-yet"], &["w/not-yet", "the host's own", "Create"]);
+    let policy = tree.load(ALL, &["w/own/not/yet"]).unwrap();
+    fs::create_dir_all(tree.at("w/own/not/yet")).unwrap();
+    assert_eq!(tree.reach(&policy, false)[2], "w/own/not/yet", "it is hidden as soon as it is there");
+}
+
+#[test]
+fn a_place_whose_forbidden_part_is_gone_or_replaced_by_a_link_is_not_given_any_more() {
+    let tree = Tree::new();
+    let text = format!(r#"{ALL} forbid(principal, action, resource in Path::"T/w/a/b");"#);
+    let policy = tree.load(&text, &[]).unwrap();
+    assert_eq!(tree.reach(&policy, false)[1], "r/inner w w/a");
+    fs::rename(tree.at("w/a/b"), tree.at("w/a/moved")).unwrap();
+    assert_eq!(tree.reach(&policy, false), ["r", "r/inner", "", ""]);
+    symlink("moved", tree.at("w/a/b")).unwrap();
+    assert_eq!(tree.reach(&policy, false), ["r", "r/inner", "", ""]);
+    fs::rename(tree.at("r"), tree.at("gone")).unwrap();
+    symlink("gone", tree.at("r")).unwrap();
+    assert_eq!(tree.reach(&policy, false), ["", "", "", ""]);
+}
+
+#[test]
+fn no_place_that_holds_everything_is_given() {
+    let root = |path: &str| Root { path: path.into(), mode: Mode::Write };
+    let policy = loaded(ALL, &["/", "/proc", "/dev"].map(root), Protected::default()).unwrap();
+    assert_eq!(policy.reach(&ann(), true), Reach::default());
+    let run = r#"permit(principal, action in Action::"run", resource);"#;
+    let tree = Tree::new();
+    tree.refused(&format!("@read(\"/proc\") {run}"), &[], &["@read(\"/proc\")", "directory below"]);
+}
+
+#[test]
+fn each_user_has_a_reach_of_their_own() {
+    let tree = Tree::new();
+    let text = format!(
+        r#"{READABLE} permit(principal in User::"7", action, resource in Path::"T/w/a");
+        forbid(principal, action, resource in Path::"T/r") when {{ principal in User::"8" }};"#
     );
-    let directly = Protected::new([tree.at("w/state").into()]).unwrap();
-    let reach = tree.load_beside(READS, directly).unwrap().reach(&ann(), false);
-    assert_eq!(reach.read, tree.paths(&["r", "r/inner", "w/kept"]), "a program could make it first");
+    let policy = tree.load(&text, &[]).unwrap();
+    let of = |uid| policy.reach(&Principal { uid, session: None }, false);
+    assert_eq!((of(7).write, of(7).read.len()), (vec![tree.at("w/a")], 2));
+    assert_eq!(of(8).read, [tree.at("w")]);
+    assert_eq!((of(9).write.len(), of(9).read.len()), (0, 2));
 }
 
-#[test]
-fn what_can_be_held_in_no_way_is_a_load_error_that_names_the_rule() {
-    let tree = Tree::new();
-    let text = format!(r#"{READS} @id("keys") forbid(principal, action, resource in Path::"~/w/a/later");"#);
-    let error = tree.load(&text).err().unwrap();
-    assert!(
-        error.contains("policy \"keys\"") && error.contains("/w/a/later, which does not exist"),
-        "{error}"
-    );
-}
-
-#[test]
-fn no_place_that_holds_everything_is_granted() {
-    let tree = Tree::new();
-    let text = r#"permit(principal, action, resource in Path::"/");
-        permit(principal, action, resource in Path::"/proc");"#;
-    assert_eq!(tree.reach(text, false).write, tree.paths(&["r", "r/inner", "w", "w/kept"]));
-}
-
-#[test]
-fn a_place_that_a_rule_names_is_granted_beside_the_roots() {
-    let tree = Tree::new();
-    let text = r#"permit(principal, action in Action::"observe", resource in Path::"~/w/a/b");
-        permit(principal, action in Action::"observe", resource == Path::"~/r/z");
-        permit(principal, action in Action::"observe", resource == Path::"~/r/inner");"#;
-    assert_eq!(tree.reach(text, false).read, tree.paths(&["r/z", "w/a/b"]));
-}
-
-#[test]
-fn the_profile_of_a_program_is_what_its_rules_say_together() {
-    let tree = Tree::new();
-    let policy = tree
-        .load(
-            r#"@network("tcp 443, 80") @read("~/r") permit(principal, action in Action::"run", resource);
-            @execute("yes") permit(principal, action == Action::"exec.run/run", resource == Program::"/usr/bin/true");"#,
-        )
-        .unwrap();
-    let ruling = |program: &str| {
-        let effect = effect("exec.run", Verb::Run, program);
-        policy.judge(Query { principal: &ann(), action: &action("exec.run"), effect: &effect }).profile
-    };
-    let profile = ruling("/usr/bin/true");
-    assert_eq!((profile.network, profile.execute), (Network::Ports(vec![80, 443]), true));
-    assert_eq!(profile.read, tree.paths(&["r"]));
-    assert!(!ruling("/usr/bin/false").execute);
-}
-
-#[test]
-fn an_annotation_that_would_do_nothing_is_refused() {
-    let tree = Tree::new();
-    fs::create_dir(tree.at("w/state")).unwrap();
-    let run = "permit(principal, action in Action::\"run\", resource);";
-    for (text, why) in [
-        (format!("@netwrok(\"all\") {run}"), "found @netwrok, expected one of @id"),
-        (format!("@network(\"yes\") {run}"), "found @network(\"yes\"), expected"),
-        (format!("@network(\"tcp 0\") {run}"), "found @network(\"tcp 0\"), expected"),
-        (format!("@execute(\"no\") {run}"), "found @execute(\"no\"), expected \"yes\""),
-        (format!("@read(\"r\") {run}"), "@read: found \"r\""),
-        (format!("@read(\"~/nowhere\") {run}"), "something that exists"),
-        (format!("@write(\"~/w\") {run}"), "@read and @write cannot name"),
-        (format!("@write(\"/\") {run}"), "@read and @write cannot name /"),
-        (
-            format!(
-                "@read(\"~/r\") {run} @id(\"no\") forbid(principal, action, resource in Path::\"~/r/inner\");"
-            ),
-            "\"no\" forbids",
-        ),
-        (
-            "@network(\"all\") permit(principal, action in Action::\"observe\", resource);".to_owned(),
-            "is about programs",
-        ),
-        (
-            "@network(\"all\") forbid(principal, action in Action::\"run\", resource);".to_owned(),
-            "is about programs",
-        ),
-    ] {
-        let protected = Protected::new([tree.at("w/state").into()]).unwrap();
-        let error = tree.load_beside(&text, protected).err().unwrap_or_else(|| panic!("{text} is accepted"));
-        assert!(error.contains(why), "{text}: {error}");
-    }
-}
+static TREE: LazyLock<Tree> = LazyLock::new(Tree::new);
 
 fn scope() -> impl Strategy<Value = String> {
-    let path = prop::sample::select(vec![
-        "~",
-        "~/w",
-        "~/w/a",
-        "~/w/a/b",
-        "~/w/a/b/x",
-        "~/w/kept",
-        "~/r",
-        "~/r/inner",
-        "~/r/z",
-    ]);
+    let names = [&["", "w/a/b/file", "w/own/state/x", "r/inner/file"], DIRECTORIES.as_slice()].concat();
+    let path = prop::sample::select(names);
     prop_oneof![
         Just("resource".to_owned()),
         Just("resource is Path".to_owned()),
         Just("resource in Roots::\"read\"".to_owned()),
         Just("resource in Roots::\"write\"".to_owned()),
-        path.clone().prop_map(|path| format!("resource in Path::\"{path}\"")),
-        path.clone().prop_map(|path| format!("resource is Path in Path::\"{path}\"")),
-        path.prop_map(|path| format!("resource == Path::\"{path}\"")),
+        path.clone().prop_map(|path| format!("resource in Path::\"T/{path}\"")),
+        path.clone().prop_map(|path| format!("resource is Path in Path::\"T/{path}\"")),
+        path.prop_map(|path| format!("resource == Path::\"T/{path}\"")),
     ]
 }
 
@@ -251,7 +268,8 @@ fn rule() -> impl Strategy<Value = String> {
         "action",
         "action in Action::\"observe\"",
         "action in [Action::\"change\", Action::\"destroy\"]",
-        "action in Action::\"change\"",
+        "action in Action::\"fs.remove\"",
+        "action in Action::\"fs.read\"",
     ]);
     let condition = prop::sample::select(vec![
         "",
@@ -259,50 +277,61 @@ fn rule() -> impl Strategy<Value = String> {
         "when { context.confirmed }",
         "unless { context.confirmed }",
         "when { principal in User::\"1000\" }",
-        "when { resource in Path::\"~/w/a/b\" }",
+        "unless { principal in User::\"1000\" }",
+        "when { resource in Path::\"T/w/a/b\" }",
         "when { context has persistent && context.persistent }",
+        "when { context has links && context.links + 9223372036854775806 > 0 }",
     ]);
     (effect, action, scope(), condition).prop_map(|(effect, action, scope, condition)| {
         format!("{effect}(principal, {action}, {scope}) {condition};")
     })
 }
 
+/// Every path of the tree, and one that does not exist in each directory.
+fn paths(tree: &Tree) -> Vec<PathBuf> {
+    let names = DIRECTORIES.iter().flat_map(|name| ["", "/file", "/new"].map(|end| format!("{name}{end}")));
+    names.map(|name| tree.at(&name)).collect()
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn a_program_reaches_nothing_that_fs_could_not_have_touched(
+    fn whatever_a_program_reaches_the_session_could_have_opened(
         rules in prop::collection::vec(rule(), 1..6),
+        uid in prop::sample::select(vec![1000, 1001]),
         confirmed in any::<bool>(),
+        protected in prop::sample::select(vec!["w/own/state", "w/own/file", "w/own/later", "elsewhere"]),
     ) {
-        let tree = Tree::new();
-        let Ok(policy) = tree.load(&rules.join("\n")) else { return Ok(()) };
-        let reach = policy.reach(&ann(), confirmed);
-        let inside = |path: &Path, places: &[PathBuf]| places.iter().any(|place| path.starts_with(place));
-        let lets = |name: &str, verb, path: &Path| {
-            [false, true].into_iter().all(|persistent| {
-                let effect = effect(name, verb, path.to_str().unwrap()).fact("persistent", Fact::Bool(persistent));
-                let query = Query { principal: &ann(), action: &action(name), effect: &effect };
-                match policy.judge(query).decision {
-                    Decision::Allow => true,
-                    Decision::Confirm => confirmed,
-                    Decision::Deny => false,
-                }
+        // What is refused at load reaches nothing.
+        let Ok(policy) = TREE.load(&rules.join("\n"), &[protected]) else { return Ok(()) };
+        let who = Principal { uid, session: None };
+        let Reach { read, write, hidden, kept } = policy.reach(&who, confirmed);
+        let most = if confirmed { Decision::Confirm } else { Decision::Allow };
+        let below = |list: &[PathBuf], path: &Path| list.iter().any(|place| path.starts_with(place));
+        let permitted = |name: &str, verb, path: &Path| {
+            let links = if path.exists() { 5 } else { 0 };
+            [(false, 0), (true, 0), (false, links), (true, links)].into_iter().all(|(persistent, links)| {
+                let effect = effect(name, verb, path.to_str().unwrap())
+                    .fact("persistent", Fact::Bool(persistent))
+                    .fact("links", Fact::Long(links));
+                policy.judge(Query { principal: &who, action: &action(name), effect: &effect }).decision <= most
             })
         };
-        let every = FILES.iter().flat_map(|file| Path::new(file).ancestors().filter(|path| !path.as_os_str().is_empty()));
-        for path in every.map(|path| PathBuf::from(tree.at(path.to_str().unwrap()))) {
-            // A place that can be read lies on top of the one around it that can be written.
-            let mode = |places: &[PathBuf]| {
-                places.iter().filter(|place| path.starts_with(place)).map(|place| place.components().count()).max()
-            };
-            let writes = mode(&reach.write) >= mode(&reach.read) && mode(&reach.write).is_some();
-            let sees = !inside(&path, &reach.hidden) && (writes || mode(&reach.read).is_some());
-            if sees {
-                prop_assert!(lets("fs.read", Verb::Observe, &path), "read {path:?}: {reach:#?}");
+        for path in paths(&TREE) {
+            if below(&hidden, &path) {
+                continue;
             }
-            if sees && writes && !inside(&path, &reach.kept) {
-                prop_assert!(lets("fs.write", Verb::Change, &path), "write {path:?}: {reach:#?}");
-                prop_assert!(lets("fs.remove", Verb::Destroy, &path), "remove {path:?}: {reach:#?}");
+            if below(&read, &path) || below(&write, &path) {
+                prop_assert!(permitted("fs.read", Verb::Observe, &path), "{path:?} is read");
+            }
+            // Where nothing is kept; a mount point can be replaced or removed by nobody.
+            let is_mount = write.contains(&path) || [&hidden, &kept].iter().any(|list| list.iter().any(|held| held.starts_with(&path)));
+            if below(&write, &path) && !below(&kept, &path) && !is_mount {
+                for (name, verb) in [("fs.write", Verb::Change), ("fs.remove", Verb::Destroy), ("fs.move", Verb::Destroy), ("fs.move", Verb::Change)] {
+                    prop_assert!(permitted(name, verb, &path), "{path:?} is written: {name} {verb}");
+                }
+                let root = policy.roots.read.iter().filter(|root| is_at_or_below(path.to_str().unwrap(), root)).max_by_key(|root| root.len());
+                prop_assert!(root.is_some_and(|root| policy.roots.write.contains(root)), "{path:?} is in a root for reading");
             }
         }
     }
