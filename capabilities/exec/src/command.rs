@@ -23,6 +23,8 @@ pub(crate) struct Asked {
     pub(crate) cwd: Option<WirePath>,
     pub(crate) env: BTreeMap<String, Secret>,
     pub(crate) display: bool,
+    /// It gets a terminal of its own.
+    pub(crate) pty: bool,
 }
 
 /// A program with everything it gets but its streams, ready to be judged and then to run.
@@ -51,7 +53,7 @@ impl Command {
         setup: &Setup,
         cache: &Cache,
     ) -> Result<Self, Fault> {
-        let Asked { argv, cwd, env, display } = asked;
+        let Asked { argv, cwd, env, display, pty } = asked;
         let display = if display { Some(display::given(setup.display.as_ref())?.clone()) } else { None };
         let Some(program) = argv.first() else { return Err(Fault::invalid("argv", "found no program")) };
         let mut runnable = Runnable::open(program, cache).map_err(|fault| fault.at("argv[0]"))?;
@@ -66,12 +68,17 @@ impl Command {
             }
         };
         let neutral = neutral::neutralise(&mut runnable, program, cwd.path.as_bytes());
-        let env = environment(env, config, display.as_ref(), neutral)?;
+        let env = environment(env, config, display.as_ref(), pty, neutral)?;
         Ok(Self { runnable, argv, env, display, cwd })
     }
 
-    /// Starts it with these standard streams.
-    pub(crate) fn spawn(&self, stdio: [BorrowedFd<'_>; 3], contained: &Contained) -> io::Result<Tree> {
+    /// Starts it with these standard streams; with `tty` the first is a terminal that becomes its controlling one.
+    pub(crate) fn spawn(
+        &self,
+        stdio: [BorrowedFd<'_>; 3],
+        tty: bool,
+        contained: &Contained,
+    ) -> io::Result<Tree> {
         let (program, script, argv) = match &self.runnable {
             Runnable::Binary(program) => (program.image()?, None, self.argv.clone()),
             Runnable::Script { script, interpreter, .. } => {
@@ -87,7 +94,7 @@ impl Command {
             directory_identity: self.cwd.inode,
             stdio,
             script: script.as_ref().map(OwnedFd::as_fd),
-            tty: false,
+            tty,
         })
     }
 
@@ -132,6 +139,7 @@ fn environment(
     given: BTreeMap<String, Secret>,
     config: &Config,
     display: Option<&Display>,
+    pty: bool,
     neutral: Vec<(String, String)>,
 ) -> Result<Vec<CString>, Fault> {
     let mut env: BTreeMap<String, String> = BTreeMap::from(
@@ -139,7 +147,7 @@ fn environment(
             ("PATH", config.path.as_str()),
             ("HOME", "/nonexistent"),
             ("LANG", "C.UTF-8"),
-            ("TERM", "dumb"),
+            ("TERM", if pty { "xterm" } else { "dumb" }),
             ("TZ", "UTC"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned())),

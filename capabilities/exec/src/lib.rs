@@ -107,14 +107,14 @@ impl Capability for Exec {
     fn resolve(&self, action: Action) -> Result<Resolved, Fault> {
         Ok(Resolved(match action {
             Action::Run { argv, cwd, env, stdin, timeout_ms, max_output_bytes, expect_exit, display } => {
-                let command = self.command(Asked { argv, cwd, env, display })?;
+                let command = self.command(Asked { argv, cwd, env, display, pty: false })?;
                 let (timeout, output_bytes) = self.bounds(timeout_ms, max_output_bytes);
                 Work::Run(Run { command, stdin, timeout, output_bytes, expect_exit })
             }
             Action::Pipe { stages, stdin, stdout_file, timeout_ms, max_output_bytes } => {
                 let stage = |(at, stage): (usize, Stage)| {
                     let Stage { argv, cwd, env, expect_exit, display } = stage;
-                    let command = self.command(Asked { argv, cwd, env, display });
+                    let command = self.command(Asked { argv, cwd, env, display, pty: false });
                     Ok((command.map_err(|fault| params::in_stage(at, fault))?, expect_exit))
                 };
                 let stages = stages.into_iter().enumerate().map(stage).collect::<Result<_, _>>()?;

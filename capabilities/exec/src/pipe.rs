@@ -1,7 +1,7 @@
 //! `exec.pipe`: several programs, each judged and held on its own, with a pipe between each two.
 //!
-//! They are started from the last to the first, so that none writes to a program that could not be started. One that
-//! cannot be started takes all others with it.
+//! They are started from the last to the first, each once the one after it runs: none writes to a program that could not
+//! be started, and one that cannot be started takes with it only programs that had nothing to read yet.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use crate::command::Command;
 use crate::output::{PipeMeta, Piped, Staged, Written};
 use crate::params::in_stage;
 use crate::run::{self, Capture, End, Kept, Refused, Running, Settled, Sink};
-use crate::sandbox::{Contained, Sandbox};
+use crate::sandbox::{Containment, Sandbox};
 use crate::target::{Filling, Target};
 
 /// A pipe, ready to be judged and then to run.
@@ -80,29 +80,28 @@ impl Pipe {
     }
 
     pub(crate) async fn execute(mut self, sandbox: &Sandbox, cx: &Context) -> Result<Piped, Fault> {
-        let contain = |(at, (command, _)): (usize, &(Command, _))| {
-            let profile = cx.profile_of(&command.effects());
-            let contained = sandbox.contain(cx, &profile, command.display.as_ref());
-            contained.map_err(|fault| in_stage(at, fault))
-        };
-        let contained = self.stages.iter().enumerate().map(contain).collect::<Result<Vec<_>, _>>()?;
-        let layers: Vec<_> = contained.iter().map(|contained| &contained.containment).collect();
-        cx.note("contained", serde_json::to_value(layers).unwrap_or_default());
         let last = match self.file.take() {
-            Some(target) => Last::File(target.fill(self.file_bytes)?),
+            Some(target) => {
+                Last::File(target.fill(self.file_bytes).map_err(|fault| fault.at("stdout_file"))?)
+            }
             None => Last::Text(Kept::new(self.output_bytes)),
         };
         let started = Instant::now();
-        let programs = self.start(&contained, last)?;
+        let (programs, contained) = self.start(last, sandbox, cx).await?;
+        cx.note("contained", serde_json::to_value(&contained).unwrap_or_default());
         let ended = self.attend(programs, started, cx.cancelled()).await;
         self.answer(ended, contained, started, cx)
     }
 
-    /// Starts every stage, the last one first.
-    fn start(&self, contained: &[Contained], last: Last) -> Result<Vec<Started>, Fault> {
-        let mut stdins = vec![
-            run::input(self.stdin.as_ref()).map_err(|e| run::failed("its input cannot be held ready", e))?,
-        ];
+    /// Starts every stage, the last one first, and each once the one after it runs.
+    async fn start(
+        &self,
+        last: Last,
+        sandbox: &Sandbox,
+        cx: &Context,
+    ) -> Result<(Vec<Started>, Vec<Containment>), Fault> {
+        let input = run::input(self.stdin.as_ref());
+        let mut stdins = vec![input.map_err(|e| run::failed("its input cannot be held ready", e))?];
         let mut stdouts: Vec<OwnedFd> = Vec::new();
         for _ in 1..self.stages.len() {
             let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| run::no_pipe(e.into()))?;
@@ -111,21 +110,35 @@ impl Pipe {
         }
         let (last, end) = Capture::pipe(last).map_err(run::no_pipe)?;
         stdouts.push(end);
-        let mut last = Some(last);
-        let mut programs = Vec::new();
+        let (mut last, mut programs, mut layers) = (Some(last), Vec::<Started>::new(), Vec::new());
         let streams = stdins.into_iter().zip(stdouts);
-        let stages = self.stages.iter().zip(contained).zip(streams).enumerate();
-        for (at, (((command, _), contained), (stdin, stdout))) in stages.rev() {
+        let stages = self.stages.iter().zip(streams).enumerate().collect::<Vec<_>>();
+        for (at, ((command, _), (stdin, stdout))) in stages.into_iter().rev() {
             let (stderr, stderr_end) = Capture::pipe(Kept::new(self.output_bytes)).map_err(run::no_pipe)?;
             let stdio = [stdin.as_fd(), stdout.as_fd(), stderr_end.as_fd()];
-            let running = Running::start(command, stdio, contained).map_err(|fault| in_stage(at, fault))?;
-            programs.push(Started { running, stderr, stdout: last.take() });
+            let profile = cx.profile_of(&command.effects());
+            let contain = || sandbox.contain(cx, &profile, command.display.as_ref());
+            let started = run::start(command, stdio, false, contain).await;
+            match started {
+                Ok((running, contained)) => {
+                    programs.push(Started { running, stderr, stdout: last.take() });
+                    layers.push(contained);
+                }
+                Err(fault) => {
+                    for Started { running, .. } in programs {
+                        running.end().await;
+                    }
+                    return Err(in_stage(at, fault));
+                }
+            }
         }
         programs.reverse();
-        Ok(programs)
+        layers.reverse();
+        Ok((programs, layers))
     }
 
-    /// Waits for all of them; what remains is killed once the time is up, the plan is stopped, or one fails to start.
+    /// Waits for all of them; what remains is killed once the time is up, the plan is stopped, or the file cannot
+    /// take more.
     async fn attend(
         &self,
         programs: Vec<Started>,
@@ -154,8 +167,8 @@ impl Pipe {
                 joined = tasks.join_next() => match joined {
                     None => break,
                     Some(Ok((at, done))) => {
-                        let is_lone = !done.as_ref().is_ok_and(Done::keeps_others_running);
-                        if is_lone && end_all.borrow().is_none() {
+                        let is_over = done.as_ref().map_or(true, |done| done.end == End::GivenUp);
+                        if is_over && end_all.borrow().is_none() {
                             end_all.send_replace(Some(End::GivenUp));
                         }
                         ended[at] = Some(done);
@@ -173,7 +186,7 @@ impl Pipe {
     fn answer(
         self,
         ended: Vec<Result<Done, Fault>>,
-        contained: Vec<Contained>,
+        contained: Vec<Containment>,
         started: Instant,
         cx: &Context,
     ) -> Result<Piped, Fault> {
@@ -189,10 +202,6 @@ impl Pipe {
         let stages = self.stages.iter().zip(contained).zip(ended).enumerate();
         for (at, (((_, expect_exit), contained), done)) in stages {
             let Done { end, settled, stderr, last, duration } = done.map_err(|fault| in_stage(at, fault))?;
-            if let Some(failed) = settled.not_started() {
-                contained.take_note_of(failed);
-                return Err(in_stage(at, run::not_started(failed)));
-            }
             let (exit_code, signal) = answer::ending(end);
             is_success = exit_code == Some(0) || expect_exit.is_some();
             let ended = Ended {
@@ -211,7 +220,7 @@ impl Pipe {
                     file = Some(filling);
                 }
             }
-            let (contained, meta) = (contained.containment, answer::meta(settled.usage, duration));
+            let meta = answer::meta(settled.usage, duration);
             piped.stages.push(Staged { exit_code, signal, stderr, contained, meta });
         }
         if let (None, Some(filling)) = (&fault, file) {
@@ -256,12 +265,5 @@ impl Started {
         }
         let (stderr, last) = (stderr.to.text(), stdout.map(|stdout| stdout.to));
         Ok(Done { end, settled, stderr, last, duration: started.elapsed() })
-    }
-}
-
-impl Done {
-    /// Whether the others may go on: it was started, and what it wrote could be kept.
-    fn keeps_others_running(&self) -> bool {
-        self.settled.not_started().is_none() && self.end != End::GivenUp
     }
 }

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use llm_os_core::{Context, Effectful, Effects, Fault, Secret, Text};
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
-use tokio::io::AsyncReadExt;
 use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::unix::pipe::Receiver;
 
 use crate::answer::{self, Ended};
 use crate::command::Command;
 use crate::output::Ran;
-use crate::sandbox::{Contained, Group, Sandbox};
+use crate::sandbox::{Contained, Containment, Group, Sandbox};
 use crate::spawn::{self, Failed, Isolation, Report, Stage, Tree, Usage};
 use crate::{EXEC_FAILED, image};
 
@@ -111,7 +111,7 @@ impl Run {
         let (mut stdout, stdout_end) = Capture::pipe(Kept::new(self.output_bytes)).map_err(no_pipe)?;
         let (mut stderr, stderr_end) = Capture::pipe(Kept::new(self.output_bytes)).map_err(no_pipe)?;
         let stdio = [stdin.as_fd(), stdout_end.as_fd(), stderr_end.as_fd()];
-        let mut running = Running::start(&self.command, stdio, contained)?;
+        let mut running = Running::start(&self.command, stdio, false, contained)?;
         drop((stdout_end, stderr_end));
         let reading = async { tokio::try_join!(stdout.read_all(), stderr.read_all()).map(drop) };
         let stop = async {
@@ -125,8 +125,7 @@ impl Run {
         stdout.read_rest();
         stderr.read_rest();
         if let Some(failed) = settled.not_started() {
-            contained.take_note_of(failed);
-            return Err(NotRun { is_stale: failed.stage == Stage::Covers, fault: not_started(failed) });
+            return Err(did_not_start(failed, contained));
         }
         Ok(Outcome {
             end,
@@ -156,8 +155,33 @@ pub(crate) fn no_pipe(e: io::Error) -> Fault {
     failed("no pipe could be made", e)
 }
 
+fn did_not_start(failed: Failed, contained: &Contained) -> NotRun {
+    contained.take_note_of(failed);
+    NotRun { is_stale: failed.stage == Stage::Covers, fault: not_started(failed) }
+}
+
+/// Starts a program that goes on, and waits until it runs. Where what was to hold it is not in force any more, it is held
+/// anew, once.
+pub(crate) async fn start(
+    command: &Command,
+    stdio: [BorrowedFd<'_>; 3],
+    tty: bool,
+    contain: impl Fn() -> Result<Contained, Fault>,
+) -> Result<(Running, Containment), Fault> {
+    let mut again = true;
+    loop {
+        let contained = contain()?;
+        let mut running = Running::start(command, stdio, tty, &contained)?;
+        match running.runs(&contained).await {
+            Ok(()) => return Ok((running, contained.containment)),
+            Err(refused) if refused.is_stale && again => again = false,
+            Err(refused) => return Err(refused.fault),
+        }
+    }
+}
+
 /// What is told of a program that could not be started.
-pub(crate) fn not_started(failed: Failed) -> Fault {
+fn not_started(failed: Failed) -> Fault {
     let Failed { stage, errno, .. } = failed;
     let e = io::Error::from_raw_os_error(errno);
     let message = match (stage, errno) {
@@ -203,7 +227,11 @@ pub(crate) struct Running(Option<Watched>);
 struct Watched {
     pidfd: AsyncFd<OwnedFd>,
     report: OwnedFd,
+    /// The report, where it was read already.
+    told: Option<Report>,
     group: Option<Group>,
+    /// See [`Tree::started`].
+    started: OwnedFd,
     isolation: Isolation,
 }
 
@@ -217,7 +245,7 @@ pub(crate) struct Settled {
 
 impl Settled {
     /// Why the program was never started, if so.
-    pub(crate) fn not_started(&self) -> Option<Failed> {
+    fn not_started(&self) -> Option<Failed> {
         match self.report {
             Some(Report::Failed(failed)) => Some(failed),
             Some(Report::Ended(_) | Report::Ready) | None => None,
@@ -226,20 +254,41 @@ impl Settled {
 }
 
 impl Running {
-    /// Starts a program with these standard streams.
-    pub(crate) fn start(
+    /// Starts a program with these standard streams; with `tty` the first is a terminal that becomes its controlling one.
+    fn start(
         command: &Command,
         stdio: [BorrowedFd<'_>; 3],
+        tty: bool,
         contained: &Contained,
     ) -> Result<Self, Fault> {
-        let tree = command.spawn(stdio, contained).map_err(|e| failed("no process could be made", e))?;
-        let Tree { pidfd, report, group } = tree;
-        match spawn::watch(pidfd) {
-            Ok(pidfd) => Ok(Self(Some(Watched { pidfd, report, group, isolation: contained.isolation }))),
+        let tree = command.spawn(stdio, tty, contained).map_err(|e| failed("no process could be made", e))?;
+        let Tree { pidfd, report, group, started } = tree;
+        let isolation = contained.isolation;
+        match spawn::watch(pidfd, Interest::READABLE) {
+            Ok(pidfd) => Ok(Self(Some(Watched { pidfd, report, told: None, group, started, isolation }))),
             Err((pidfd, e)) => {
                 spawn::end_in_background(pidfd, group);
                 Err(failed("its process cannot be watched", e))
             }
+        }
+    }
+
+    /// Resolves once the program runs, or, with the whole tree dead, why it does not.
+    async fn runs(&mut self, contained: &Contained) -> Result<(), NotRun> {
+        let Some(Watched { started, .. }) = &self.0 else { return Ok(()) };
+        let not_known = |e| NotRun::from(failed("its start is not known", e));
+        let started = started.try_clone().map_err(not_known)?;
+        let started = spawn::watch(started, Interest::READABLE).map_err(|(_, e)| not_known(e))?;
+        let _ = started.readable().await.map_err(not_known)?;
+        let Some(Watched { pidfd, report, told, .. }) = &mut self.0 else { return Ok(()) };
+        *told = spawn::report(report).map_err(not_known)?;
+        match told {
+            Some(Report::Failed(failed)) => {
+                // The init that told it ends.
+                let _ = pidfd.readable().await;
+                Err(did_not_start(*failed, contained))
+            }
+            Some(Report::Ended(_) | Report::Ready) | None => Ok(()),
         }
     }
 
@@ -265,15 +314,20 @@ impl Running {
             }
         };
         if end != End::Lost {
-            self.kill();
-            if tokio::time::timeout(GRACE, self.dead()).await.is_err() {
-                tracing::error!(?end, "A killed process tree is still there; it is left to be reaped.");
-            }
+            self.end().await;
         }
         let settled = self.settle().map_err(|e| failed("its end is not known", e))?;
         match settled.report {
             Some(Report::Ended(status)) if end == End::Lost => Ok((End::Ended(status), settled)),
             _ => Ok((end, settled)),
+        }
+    }
+
+    /// Kills the whole tree, and waits until it is dead.
+    pub(crate) async fn end(&self) {
+        self.kill();
+        if tokio::time::timeout(GRACE, self.dead()).await.is_err() {
+            tracing::error!("A killed process tree is still there; it is left to be reaped.");
         }
     }
 
@@ -294,14 +348,16 @@ impl Running {
 
     /// Reaps a tree that is dead; leaves one that is not to the background.
     fn settle(&mut self) -> io::Result<Settled> {
-        let Some(Watched { pidfd, report, group, .. }) = self.0.take() else { return Ok(Settled::default()) };
-        let tree = Tree { pidfd: pidfd.into_inner(), report, group };
-        let report = spawn::report(&tree)?;
-        let out_of_memory = tree.group.as_ref().is_some_and(Group::ran_out_of_memory);
-        let usage = match spawn::wait(&tree.pidfd, libc::WNOHANG) {
+        let Some(Watched { pidfd, report, told, group, .. }) = self.0.take() else {
+            return Ok(Settled::default());
+        };
+        let pidfd = pidfd.into_inner();
+        let report = if told.is_some() { told } else { spawn::report(&report)? };
+        let out_of_memory = group.as_ref().is_some_and(Group::ran_out_of_memory);
+        let usage = match spawn::wait(&pidfd, libc::WNOHANG) {
             Ok(Some(usage)) => usage,
             Ok(None) => {
-                spawn::end_in_background(tree.pidfd, tree.group);
+                spawn::end_in_background(pidfd, group);
                 Usage::default()
             }
             // Where the host was started with SIGCHLD ignored, the kernel reaped it already.
