@@ -60,6 +60,75 @@ pub enum Action {
         #[serde(default)]
         max_output_bytes: Option<u64>,
     },
+    /// Starts one program that goes on after the plan, and answers with a handle: exec.read reads what it writes,
+    /// exec.write gives it input, exec.stop ends it. It is judged and held as exec.run would. The handle is known to this
+    /// session alone, also after its connection is lost.
+    Start {
+        /// The program's absolute path, then its arguments, at most 1,024 in all. The program is never searched for.
+        argv: Vec<String>,
+        /// The absolute path of the directory to start in; without it the first directory that the host was given.
+        #[serde(default)]
+        cwd: Option<WirePath>,
+        /// Environment variables beside the fixed ones; only names that the operator allows.
+        #[serde(default)]
+        env: BTreeMap<String, Secret>,
+        /// Whether the program gets a terminal of 24 rows and 80 columns (TERM is then xterm). Without it, it has pipes.
+        #[serde(default)]
+        pty: bool,
+        /// After this many milliseconds the program, and all that it started, is killed. An hour if not given.
+        #[serde(default)]
+        timeout_ms: Option<u64>,
+        /// Whether the program may use the display that the host drives.
+        #[serde(default)]
+        display: bool,
+    },
+    /// Reads what a started program wrote, to its standard output and standard error in the order in which it came; of
+    /// a terminal the text without escape sequences. Everything can be read again by its offset.
+    Read {
+        /// The handle.
+        handle: String,
+        /// The offset to read from: 0, or the `next` of an earlier answer.
+        #[serde(default)]
+        after: u64,
+        /// How many bytes are answered at most. 65,536 if not given.
+        #[serde(default)]
+        max_bytes: Option<u64>,
+        /// How many milliseconds to wait where nothing is there yet and the program runs. 0 if not given.
+        #[serde(default)]
+        wait_ms: Option<u64>,
+        /// Whether to answer with what the terminal shows as well.
+        #[serde(default)]
+        screen: bool,
+    },
+    /// Writes to the standard input of a started program, or types into its terminal. The policy judges it as running the
+    /// program.
+    Write {
+        /// The handle.
+        handle: String,
+        /// What to write.
+        #[serde(default)]
+        data: Option<Secret>,
+        /// Whether the input ends after it; a terminal is typed the end of input (control-D).
+        #[serde(default)]
+        end: bool,
+        /// How many milliseconds to wait for the program to read, where it is behind. 5,000 if not given.
+        #[serde(default)]
+        wait_ms: Option<u64>,
+    },
+    /// Sends a signal to a started program.
+    Signal {
+        /// The handle.
+        handle: String,
+        /// The signal.
+        signal: SignalName,
+    },
+    /// Ends a started program with all that it started, and forgets the handle and the output.
+    Stop {
+        /// The handle.
+        handle: String,
+    },
+    /// Lists the programs that this session started and did not stop.
+    List {},
 }
 
 /// One program of a pipe.
@@ -81,4 +150,36 @@ pub struct Stage {
     /// Whether the program may use the display that the host drives.
     #[serde(default)]
     pub display: bool,
+}
+
+/// A signal that can be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum SignalName {
+    /// Go on.
+    #[serde(rename = "SIGCONT")]
+    Cont,
+    /// The terminal is gone, or: read the configuration anew.
+    #[serde(rename = "SIGHUP")]
+    Hup,
+    /// Interrupt, as control-C does in a terminal.
+    #[serde(rename = "SIGINT")]
+    Int,
+    /// End at once.
+    #[serde(rename = "SIGKILL")]
+    Kill,
+    /// Quit, as control-\\ does in a terminal.
+    #[serde(rename = "SIGQUIT")]
+    Quit,
+    /// Stand still.
+    #[serde(rename = "SIGSTOP")]
+    Stop,
+    /// End.
+    #[serde(rename = "SIGTERM")]
+    Term,
+    /// What the program makes of it.
+    #[serde(rename = "SIGUSR1")]
+    Usr1,
+    /// What the program makes of it.
+    #[serde(rename = "SIGUSR2")]
+    Usr2,
 }

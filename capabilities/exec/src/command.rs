@@ -72,6 +72,11 @@ impl Command {
         Ok(Self { runnable, argv, env, display, cwd })
     }
 
+    /// Its arguments, as the plan states them.
+    pub(crate) fn argv(&self) -> &[String] {
+        &self.argv
+    }
+
     /// Starts it with these standard streams; with `tty` the first is a terminal that becomes its controlling one.
     pub(crate) fn spawn(
         &self,

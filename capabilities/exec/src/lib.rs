@@ -10,7 +10,7 @@
 //!
 //! ```text
 //! params (checks of values) -> walk, image, program (what runs) -> command (effects)
-//!   -> sandbox (what holds it) -> run, pipe -> spawn (all unsafe code)
+//!   -> sandbox (what holds it) -> run, pipe, handles -> spawn (all unsafe code)
 //! ```
 
 mod action;
@@ -18,6 +18,7 @@ mod answer;
 mod command;
 pub mod config;
 mod display;
+mod handles;
 mod image;
 mod interpreters;
 mod neutral;
@@ -35,26 +36,38 @@ mod walk;
 use std::time::Duration;
 
 use llm_os_core::{
-    ActionSpec, Capability, Code, Context, Effectful, Effects, Fault, Granted, Registration, Resource, Setup,
+    ActionSpec, Capability, Code, Context, Effectful, Effects, Fault, Granted, Principal, Registration,
+    Resource, Setup,
 };
 
-pub use action::{Action, Stage};
+pub use action::{Action, SignalName, Stage};
 pub use config::Config;
-pub use output::{Meta, Output, PipeMeta, Piped, Ran, Signal, Staged, Written};
+pub use output::{
+    Cursor, Killed, Listed, Listing, Meta, Output, PipeMeta, Piped, Ran, Read, Screen, Signal, Signalled,
+    Staged, Started, State, Stopped, Written, Wrote,
+};
 pub use sandbox::Containment;
 
 use command::{Asked, Command};
+use config::HandlesConfig;
+use handles::{Handles, Start, Use, What};
 use image::Cache;
 use pipe::Pipe;
 use run::Run;
 use sandbox::Sandbox;
 use target::Roots;
 
+const EXEC_ENDED: Code = Code::own("exec_ended");
 const EXEC_FAILED: Code = Code::own("exec_failed");
+const EXEC_INPUT_FULL: Code = Code::own("exec_input_full");
 const EXEC_LIMIT_EXCEEDED: Code = Code::own("exec_limit_exceeded");
+const EXEC_NO_HANDLE: Code = Code::own("exec_no_handle");
 const EXEC_NOT_FOUND: Code = Code::own("exec_not_found");
 const EXEC_TIMED_OUT: Code = Code::own("exec_timed_out");
 const WRITE_FAILED: Code = Code::own("write_failed");
+
+/// How long a program may take to read what it is given, where the plan does not say.
+const WRITE_WAIT_MS: u64 = 5_000;
 
 /// Runs programs.
 pub struct Exec {
@@ -63,6 +76,7 @@ pub struct Exec {
     sandbox: Sandbox,
     cache: Cache,
     roots: Roots,
+    handles: Handles,
 }
 
 /// An action with everything opened that it names.
@@ -71,6 +85,9 @@ pub struct Resolved(Work);
 enum Work {
     Run(Run),
     Pipe(Pipe),
+    Start(Start),
+    Use(Use),
+    List,
 }
 
 impl Effectful for Resolved {
@@ -78,6 +95,9 @@ impl Effectful for Resolved {
         match &self.0 {
             Work::Run(run) => run.effects(),
             Work::Pipe(pipe) => pipe.effects(),
+            Work::Start(start) => start.effects(),
+            Work::Use(used) => used.effects(),
+            Work::List => Effects::one(Handles::list_effect()),
         }
     }
 }
@@ -93,7 +113,8 @@ impl Capability for Exec {
     fn open(config: Config, setup: &Setup) -> Result<Self, Fault> {
         let sandbox = Sandbox::open(config.sandbox.clone())?;
         let roots = Roots::open(setup);
-        Ok(Self { config, setup: setup.clone(), sandbox, cache: Cache::default(), roots })
+        let handles = Handles::open(config.handles.clone(), setup);
+        Ok(Self { config, setup: setup.clone(), sandbox, cache: Cache::default(), roots, handles })
     }
 
     fn always_asks(resource: &Resource) -> Option<String> {
@@ -123,20 +144,73 @@ impl Capability for Exec {
                 let file_bytes = self.config.sandbox.file_bytes;
                 Work::Pipe(Pipe { stages, stdin, file, file_bytes, timeout, output_bytes })
             }
+            Action::Start { argv, cwd, env, pty, timeout_ms, display } => {
+                let command = self.command(Asked { argv, cwd, env, display, pty })?;
+                let HandlesConfig { default_timeout_ms, max_timeout_ms, .. } = &self.config.handles;
+                let timeout = timeout_ms.unwrap_or(default_timeout_ms.get()).min(max_timeout_ms.get());
+                Work::Start(Start { command, pty, timeout: Duration::from_millis(timeout) })
+            }
+            Action::List {} => Work::List,
+            // Nobody asked, so that there is nobody whose handle it could be.
+            Action::Read { handle, .. }
+            | Action::Write { handle, .. }
+            | Action::Signal { handle, .. }
+            | Action::Stop { handle } => return Err(handles::no_handle(&handle)),
         }))
+    }
+
+    fn resolve_for(&self, action: Action, asker: &Principal) -> Result<Resolved, Fault> {
+        let (handle, what) = match action {
+            Action::Read { handle, after, max_bytes, wait_ms, screen } => {
+                let (_, most) = self.bounds(None, max_bytes);
+                let wait = Duration::from_millis(wait_ms.unwrap_or_default());
+                (handle, What::Read { after, most, wait, screen })
+            }
+            Action::Write { handle, data, end, wait_ms } => {
+                let wait = Duration::from_millis(wait_ms.unwrap_or(WRITE_WAIT_MS));
+                (handle, What::Write { data, end, wait })
+            }
+            Action::Signal { handle, signal } => (handle, What::Signal(signal)),
+            Action::Stop { handle } => (handle, What::Stop),
+            other @ (Action::Run { .. } | Action::Pipe { .. } | Action::Start { .. } | Action::List {}) => {
+                return self.resolve(other);
+            }
+        };
+        Ok(Resolved(Work::Use(self.handles.find(asker, &handle, what)?)))
     }
 
     async fn execute(&self, granted: Granted<Resolved>, cx: &Context) -> Result<Output, Fault> {
         match granted.into_inner().0 {
             Work::Run(run) => run.execute(&self.sandbox, cx).await.map(Output::Run),
             Work::Pipe(pipe) => pipe.execute(&self.sandbox, cx).await.map(Output::Pipe),
+            Work::Start(start) => self.handles.start(start, &self.sandbox, cx).await.map(Output::Start),
+            Work::List => Ok(Output::List(self.handles.list(cx))),
+            Work::Use(used) => match &used.what {
+                What::Read { after, most, wait, screen } => {
+                    used.read((*after, *most), *wait, *screen, cx).await.map(Output::Read)
+                }
+                What::Write { data, end, wait } => {
+                    used.write(data.as_ref(), *end, *wait, cx).await.map(Output::Write)
+                }
+                What::Signal(signal) => used.signal(*signal).map(Output::Signal),
+                What::Stop => used.stop(&self.handles, cx).await.map(Output::Stop),
+            },
         }
+    }
+
+    fn lacks(&self, verb: &str) -> Option<String> {
+        if verb == "start" { self.handles.lacks() } else { None }
     }
 }
 
 llm_os_core::inventory::submit!(Registration::of::<Exec>());
 
 impl Exec {
+    /// Kills every program that goes on after its plan, and forgets all of them.
+    pub fn stop_all(&self) {
+        self.handles.stop_all();
+    }
+
     fn command(&self, asked: Asked) -> Result<Command, Fault> {
         Command::resolve(asked, &self.config, &self.setup, &self.cache)
     }

@@ -14,6 +14,18 @@ pub enum Output {
     Run(Ran),
     /// How the programs of a pipe ended, and what the last one wrote.
     Pipe(Piped),
+    /// The name of a program that goes on.
+    Start(Started),
+    /// What a program wrote, and how it stands.
+    Read(Read),
+    /// How much a program was given to read.
+    Write(Wrote),
+    /// The program that was sent a signal.
+    Signal(Signalled),
+    /// How a program ended.
+    Stop(Stopped),
+    /// The programs that go on.
+    List(Listed),
 }
 
 /// How a program ended and what it wrote. Neither `exit_code` nor `signal` is there where it was killed at its deadline.
@@ -35,8 +47,130 @@ pub struct Ran {
     pub meta: Meta,
 }
 
-/// A signal that ended a program.
+/// A program that was started and goes on.
 #[derive(Debug, Serialize, JsonSchema)]
+pub struct Started {
+    /// Its name in later actions of the same session.
+    pub handle: String,
+    /// What holds it.
+    pub contained: Containment,
+}
+
+/// A part of what a program wrote, and how it stands.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Read {
+    /// What it wrote from `after` on; `bytes` counts all that is kept from there, and `truncated` says that there is more.
+    pub output: Text,
+    /// The `after` of what comes next.
+    pub next: u64,
+    /// How many bytes it wrote so far.
+    pub bytes: u64,
+    /// Whether it wrote more than is kept: what came after the beginning that is kept is lost.
+    pub full: bool,
+    /// Whether it runs, or how it ended.
+    pub state: State,
+    /// What its terminal shows, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub screen: Option<Screen>,
+}
+
+/// How a program stands.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct State {
+    /// Whether it runs.
+    pub running: bool,
+    /// The exit code, where the program exited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// The signal, where one ended the program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<Signal>,
+    /// Why it was killed with all that it started, where it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub killed: Option<Killed>,
+}
+
+/// Why a program was killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Killed {
+    /// Its time was up.
+    Deadline,
+    /// It was stopped.
+    Stopped,
+    /// It reached a limit that `[capabilities.exec.sandbox]` sets.
+    Limit,
+    /// Somebody else killed it.
+    Outside,
+}
+
+/// What a terminal shows.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Screen {
+    /// Its rows from the top, without the spaces at their ends.
+    pub rows: Vec<String>,
+    /// Its cursor.
+    pub cursor: Cursor,
+}
+
+/// Where the cursor of a terminal is, counted from 0.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Cursor {
+    /// From the top.
+    pub row: u16,
+    /// From the left.
+    pub column: u16,
+    /// Whether the program hides it.
+    pub hidden: bool,
+}
+
+/// How much of an input a program was given.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Wrote {
+    /// How many bytes it can read now, or has read.
+    pub bytes: u64,
+}
+
+/// A program that was sent a signal.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Signalled {
+    /// Its handle.
+    pub handle: String,
+}
+
+/// A program that was ended.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Stopped {
+    /// How many bytes it wrote.
+    pub bytes: u64,
+    /// How it ended: by itself, where it had before.
+    pub state: State,
+}
+
+/// The programs of a session that go on, or ended and were not stopped.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Listed {
+    /// Each of them, the oldest first.
+    pub handles: Vec<Listing>,
+}
+
+/// One program that was started.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Listing {
+    /// Its name in later actions of the same session.
+    pub handle: String,
+    /// What was started.
+    pub argv: Vec<String>,
+    /// Whether it has a terminal.
+    pub pty: bool,
+    /// How many bytes it wrote so far.
+    pub bytes: u64,
+    /// Whether it runs, or how it ended.
+    pub state: State,
+}
+
+/// A signal that ended a program.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Signal {
     /// The number.
     pub number: i32,

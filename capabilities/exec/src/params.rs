@@ -43,6 +43,28 @@ pub(crate) fn check(action: &Action, config: &Config, host: Option<&Display>) ->
             }
             check_bounds(*timeout_ms, *max_output_bytes, config)
         }
+        Action::Start { argv, cwd, env, pty: _, timeout_ms, display } => {
+            check_program(argv, cwd.as_ref(), env, *display, config, host)?;
+            check_most("timeout_ms", *timeout_ms, 1, config.handles.max_timeout_ms.get())
+        }
+        Action::Read { handle: _, after: _, max_bytes, wait_ms, screen: _ } => {
+            check_most("max_bytes", *max_bytes, 1, config.max_output_bytes)?;
+            check_most("wait_ms", *wait_ms, 0, config.max_timeout_ms.get())
+        }
+        Action::Write { handle: _, data, end, wait_ms } => {
+            if data.is_none() && !end {
+                return Err(Fault::invalid("data", "found neither data nor an end, expected at least one"));
+            }
+            check_most("wait_ms", *wait_ms, 0, config.max_timeout_ms.get())
+        }
+        Action::Signal { .. } | Action::Stop { .. } | Action::List {} => Ok(()),
+    }
+}
+
+fn check_most(field: &str, found: Option<u64>, least: u64, most: u64) -> Result<(), Fault> {
+    match found.filter(|found| !(least..=most).contains(found)) {
+        Some(found) => Err(Fault::invalid(field, format!("found {found}, expected {least} to {most}"))),
+        None => Ok(()),
     }
 }
 
@@ -76,10 +98,7 @@ fn check_bounds(
     max_output_bytes: Option<u64>,
     config: &Config,
 ) -> Result<(), Fault> {
-    let max = config.max_timeout_ms.get();
-    if let Some(found) = timeout_ms.filter(|ms| !(1..=max).contains(ms)) {
-        return Err(Fault::invalid("timeout_ms", format!("found {found}, expected 1 to {max}")));
-    }
+    check_most("timeout_ms", timeout_ms, 1, config.max_timeout_ms.get())?;
     let max = config.max_output_bytes;
     match max_output_bytes.filter(|bytes| *bytes > max) {
         Some(found) => {

@@ -23,9 +23,9 @@ use crate::{EXEC_FAILED, image};
 /// How long a killed tree may take to be gone before the answer leaves without it.
 const GRACE: Duration = Duration::from_millis(400);
 /// How much is read from a pipe at once.
-const CHUNK: usize = 64 * 1024;
+pub(crate) const CHUNK: usize = 64 * 1024;
 /// As much as a pipe can hold (`/proc/sys/fs/pipe-max-size`), in chunks: what may be left when a tree is dead.
-const LEFT: usize = 16;
+pub(crate) const LEFT: usize = 16;
 
 /// `exec.run`, ready to be judged and then to run.
 pub(crate) struct Run {
@@ -321,6 +321,14 @@ impl Running {
             Some(Report::Ended(status)) if end == End::Lost => Ok((End::Ended(status), settled)),
             _ => Ok((end, settled)),
         }
+    }
+
+    /// Its init, to be killed or asked about by another than who attends to it.
+    pub(crate) fn init(&self) -> io::Result<(OwnedFd, Isolation)> {
+        let Some(Watched { pidfd, isolation, .. }) = &self.0 else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        Ok((pidfd.get_ref().try_clone()?, *isolation))
     }
 
     /// Kills the whole tree, and waits until it is dead.

@@ -2,10 +2,19 @@
 
 use llm_os_core::{ActionSpec, EffectSpec, Example, FactSpec, FactType, Kind, Verb, file};
 
-use crate::{EXEC_FAILED, EXEC_LIMIT_EXCEEDED, EXEC_NOT_FOUND, EXEC_TIMED_OUT, WRITE_FAILED};
+use crate::{
+    EXEC_ENDED, EXEC_FAILED, EXEC_INPUT_FULL, EXEC_LIMIT_EXCEEDED, EXEC_NO_HANDLE, EXEC_NOT_FOUND,
+    EXEC_TIMED_OUT, WRITE_FAILED,
+};
 
 /// Every action, sorted by verb.
 pub(crate) const ACTIONS: &[ActionSpec] = &[
+    ActionSpec {
+        verb: "list",
+        effects: &[EffectSpec { verb: Verb::Observe, kind: Kind::Handle, facts: &[] }],
+        errors: &[],
+        examples: &[Example { doc: "What goes on?", params: "{}" }],
+    },
     ActionSpec {
         verb: "pipe",
         effects: &[
@@ -34,6 +43,18 @@ pub(crate) const ACTIONS: &[ActionSpec] = &[
         ],
     },
     ActionSpec {
+        verb: "read",
+        effects: &[handle(Verb::Observe)],
+        errors: &[EXEC_NO_HANDLE.as_str(), EXEC_FAILED.as_str()],
+        examples: &[
+            Example {
+                doc: "What came after the first 120 bytes, for ten seconds at most.",
+                params: r#"{"handle":"h-1","after":120,"wait_ms":10000}"#,
+            },
+            Example { doc: "What the terminal shows.", params: r#"{"handle":"h-1","screen":true}"# },
+        ],
+    },
+    ActionSpec {
         verb: "run",
         effects: RUNS,
         errors: RUNNING,
@@ -53,7 +74,56 @@ pub(crate) const ACTIONS: &[ActionSpec] = &[
             },
         ],
     },
+    ActionSpec {
+        verb: "signal",
+        effects: &[handle(Verb::Change)],
+        errors: &[EXEC_NO_HANDLE.as_str(), EXEC_ENDED.as_str()],
+        examples: &[Example { doc: "Interrupt it.", params: r#"{"handle":"h-1","signal":"SIGINT"}"# }],
+    },
+    ActionSpec {
+        verb: "start",
+        effects: RUNS,
+        errors: &[EXEC_FAILED.as_str(), EXEC_NOT_FOUND.as_str()],
+        examples: &[
+            Example {
+                doc: "Follow a log, for ten minutes at most.",
+                params: r#"{"argv":["/usr/bin/tail","-f","/w/app.log"],"timeout_ms":600000}"#,
+            },
+            Example {
+                doc: "An interpreter in a terminal.",
+                params: r#"{"argv":["/usr/bin/python3"],"pty":true}"#,
+            },
+        ],
+    },
+    ActionSpec {
+        verb: "stop",
+        effects: &[handle(Verb::Destroy)],
+        errors: &[EXEC_NO_HANDLE.as_str()],
+        examples: &[Example { doc: "End it.", params: r#"{"handle":"h-1"}"# }],
+    },
+    ActionSpec {
+        verb: "write",
+        effects: &[handle(Verb::Change), RUN],
+        errors: &[
+            EXEC_NO_HANDLE.as_str(),
+            EXEC_ENDED.as_str(),
+            EXEC_INPUT_FULL.as_str(),
+            EXEC_FAILED.as_str(),
+        ],
+        examples: &[
+            Example { doc: "Type a line.", params: r#"{"handle":"h-1","data":"print(1)\n"}"# },
+            Example { doc: "End its input.", params: r#"{"handle":"h-1","end":true}"# },
+        ],
+    },
 ];
+
+/// Something that is done with a program that goes on.
+const fn handle(verb: Verb) -> EffectSpec {
+    EffectSpec { verb, kind: Kind::Handle, facts: HANDLE_FACTS }
+}
+
+const HANDLE_FACTS: &[FactSpec] =
+    &[FactSpec { name: "program", ty: FactType::Text, doc: "The real path of the program's file." }];
 
 const RUN: EffectSpec = EffectSpec { verb: Verb::Run, kind: Kind::Program, facts: RUN_FACTS };
 const LOOK: EffectSpec = EffectSpec { verb: Verb::Observe, kind: Kind::Path, facts: &[] };
