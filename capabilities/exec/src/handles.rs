@@ -55,6 +55,8 @@ struct All {
     /// The last number of each owner that has handles.
     numbers: HashMap<Principal, u64>,
     serial: u64,
+    /// How often all were stopped.
+    stops: u64,
 }
 
 /// `exec.start`, ready to be judged and then to run.
@@ -93,10 +95,11 @@ impl Handles {
         Some(format!("the output of programs that go on cannot be kept: {why}"))
     }
 
-    /// Kills all of them, whoever they belong to, and forgets them.
+    /// Kills all of them, whoever they belong to, and forgets them; one that is being started does not come to run on.
     pub(crate) fn stop_all(&self) {
-        let handles = std::mem::take(&mut held(&self.0.all).handles);
-        handles.iter().for_each(|handle| handle.kill());
+        let mut all = held(&self.0.all);
+        all.stops += 1;
+        std::mem::take(&mut all.handles).iter().for_each(|handle| handle.kill());
     }
 
     /// What `asker` will do with the handle that they know by this id. Another's is none.
@@ -169,7 +172,7 @@ impl Handles {
             input: tokio::sync::Mutex::new(input),
             stop: watch::Sender::new(false),
             used: Mutex::new(Instant::now()),
-        });
+        })?;
         cx.note("handle", handle.id.as_str());
         cx.note("contained", serde_json::to_value(&contained).unwrap_or_default());
         let id = handle.id.clone();
@@ -181,13 +184,21 @@ impl Handles {
         Ok(Started { handle: id, contained })
     }
 
-    fn add(&self, slot: Slot, owner: &Principal, make: impl FnOnce(String, u64) -> Handle) -> Arc<Handle> {
+    fn add(
+        &self,
+        slot: Slot,
+        owner: &Principal,
+        make: impl FnOnce(String, u64) -> Handle,
+    ) -> Result<Arc<Handle>, Fault> {
         let mut all = held(&self.0.all);
+        if all.stops != slot.stops {
+            return Err(Fault::new(Code::HALTED, "all programs were stopped while this one was started"));
+        }
         let number = all.numbers.entry(owner.clone()).or_default();
         *number += 1;
         let handle = Arc::new(make(format!("h-{number}"), slot.serial));
         all.handles.push(handle.clone());
-        handle
+        Ok(handle)
     }
 
     fn forget(&self, handle: &Arc<Handle>) {
@@ -204,6 +215,7 @@ struct Slot {
     handles: Handles,
     uid: u32,
     serial: u64,
+    stops: u64,
 }
 
 impl Slot {
@@ -221,9 +233,9 @@ impl Slot {
         }
         *all.starting.entry(uid).or_default() += 1;
         all.serial += 1;
-        let serial = all.serial;
+        let (serial, stops) = (all.serial, all.stops);
         drop(all);
-        Ok(Self { handles: handles.clone(), uid, serial })
+        Ok(Self { handles: handles.clone(), uid, serial, stops })
     }
 }
 

@@ -106,9 +106,12 @@ impl Handle {
                 state(End::Lost, false)
             }
         };
-        *self.input.lock().await = Input::Ended;
         self.progress.send_modify(|progress| progress.ended = Some(state));
-        self.given_up(idle).await;
+        // Who still writes to it has the lock, for a while.
+        tokio::select! {
+            () = async { *self.input.lock().await = Input::Ended } => self.given_up(idle).await,
+            () = self.given_up(idle) => {}
+        }
     }
 
     /// Resolves once the handle is stopped, or was not used for so long.
