@@ -131,13 +131,14 @@ pub trait Capability: Sized + Send + Sync + 'static {
     /// What is not there or cannot be named safely.
     fn resolve(&self, action: Self::Action) -> Result<Self::Resolved, Fault>;
 
-    /// The same for what belongs to who asks, such as what they started: another's must look as what does not exist.
+    /// The same for the caller who asks, where what an action names belongs to one of them. What is another's is answered
+    /// as what does not exist.
     ///
     /// # Errors
     ///
     /// As [`Capability::resolve`].
-    fn resolve_for(&self, action: Self::Action, asker: &Principal) -> Result<Self::Resolved, Fault> {
-        let _ = asker;
+    fn resolve_for(&self, action: Self::Action, caller: &Principal) -> Result<Self::Resolved, Fault> {
+        let _ = caller;
         self.resolve(action)
     }
 
@@ -165,6 +166,13 @@ pub trait Capability: Sized + Send + Sync + 'static {
     /// also where the capability is not open.
     fn always_asks(resource: &Resource) -> Option<String> {
         let _ = resource;
+        None
+    }
+
+    /// Why this machine cannot hold the programs that it starts to a reach, and to what a profile adds, if so. A policy
+    /// that states them keeps the host from starting, or is not loaded.
+    fn cannot_hold(&self, reach: &Reach, profile: &Profile) -> Option<String> {
+        let _ = (reach, profile);
         None
     }
 
@@ -273,6 +281,7 @@ pub struct Context {
     pub(crate) deadline: Instant,
     pub(crate) connection: ConnectionId,
     pub(crate) run: String,
+    pub(crate) index: usize,
     pub(crate) profile: Profile,
     pub(crate) notes: Mutex<serde_json::Map<String, serde_json::Value>>,
 }
@@ -291,6 +300,11 @@ impl Context {
     /// The host's own unique id of the run, as `meta.run` of the answer tells it.
     pub fn run(&self) -> &str {
         &self.run
+    }
+
+    /// Which action of its plan this is, counted from 0.
+    pub fn index(&self) -> usize {
+        self.index
     }
 
     /// Whether a human confirmed this plan.

@@ -22,6 +22,7 @@ use crate::json::Json;
 use crate::name::{self, ActionName};
 use crate::pipeline::grant::AnyGrant;
 use crate::policy::Principal;
+use crate::reach::{Profile, Reach};
 use crate::redact::Mask;
 
 /// A capability as `inventory` collects it.
@@ -110,9 +111,10 @@ fn without_null(schema: &mut Schema) {
 /// A capability without its types.
 pub(crate) trait Erased: Send + Sync {
     fn lacks(&self, verb: &str) -> Option<String>;
+    fn cannot_hold(&self, reach: &Reach, profile: &Profile) -> Option<String>;
     fn disconnected(&self, connection: ConnectionId);
     fn check(&self, verb: &str, params: &Json) -> Result<Checked, Fault>;
-    fn resolve(&self, checked: Checked, asker: &Principal) -> Result<AnyResolved, Fault>;
+    fn resolve(&self, checked: Checked, caller: &Principal) -> Result<AnyResolved, Fault>;
     fn execute<'a>(
         &'a self,
         verb: &'a str,
@@ -139,6 +141,11 @@ impl<C: Capability> Erased for Bridge<C> {
             .unwrap_or_else(|_| Some("it panicked".to_owned()))
     }
 
+    fn cannot_hold(&self, reach: &Reach, profile: &Profile) -> Option<String> {
+        catch_unwind(AssertUnwindSafe(|| self.0.cannot_hold(reach, profile)))
+            .unwrap_or_else(|_| Some("it panicked".to_owned()))
+    }
+
     fn disconnected(&self, connection: ConnectionId) {
         // A panic here is the capability's loss alone; the panic hook has told it.
         let _ = catch_unwind(AssertUnwindSafe(|| self.0.disconnected(connection)));
@@ -154,10 +161,10 @@ impl<C: Capability> Erased for Bridge<C> {
         Ok(Checked(Box::new(action)))
     }
 
-    fn resolve(&self, checked: Checked, asker: &Principal) -> Result<AnyResolved, Fault> {
+    fn resolve(&self, checked: Checked, caller: &Principal) -> Result<AnyResolved, Fault> {
         let action = *checked.0.downcast::<C::Action>().expect("checked by this capability");
         guarded(C::NAME, || {
-            let value = self.0.resolve_for(action, asker)?;
+            let value = self.0.resolve_for(action, caller)?;
             Ok(AnyResolved { effects: value.effects(), value: Box::new(value) })
         })
     }
@@ -372,6 +379,14 @@ impl Registry {
                 .unwrap_or_else(|_| Some(format!("the capability {} panicked", registration.name)))
         };
         self.linked.values().find_map(why)
+    }
+
+    /// Why an open capability cannot hold its programs to a reach and a profile ([`Capability::cannot_hold`]), if so.
+    pub fn cannot_hold(&self, reach: &Reach, profile: &Profile) -> Option<String> {
+        self.linked.iter().find_map(|(name, (_, state))| {
+            let State::Open(opened) = state else { return None };
+            Some(format!("{name}: {}", opened.cannot_hold(reach, profile)?))
+        })
     }
 
     /// Tells every open capability that a connection ended and no plan of it runs any more.

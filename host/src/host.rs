@@ -54,7 +54,11 @@ impl Host {
 
     /// Reads the policy anew; the old one stays where the new one is refused. Held plans are dropped with the old one.
     pub(crate) async fn reload(&self, who: &Who) -> Result<Arc<Policy>, Fault> {
-        let load = || Policy::load(&self.policy_source, &self.registry, &self.roots, self.protected.clone());
+        let load = || {
+            let policy =
+                Policy::load(&self.policy_source, &self.registry, &self.roots, self.protected.clone())?;
+            policy.check_held(&self.registry).map(|()| policy)
+        };
         let policy = load().map_err(|e: PolicyError| {
             Fault::new(Code::VALIDATION_FAILED, format!("the new policy is refused, the old one stays: {e}"))
         })?;

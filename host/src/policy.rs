@@ -146,6 +146,22 @@ impl Policy {
         Ok(policy)
     }
 
+    /// Refuses what no capability could hold its programs to on this machine.
+    ///
+    /// # Errors
+    ///
+    /// Each place that is granted with something held back, and each profile, that one of them cannot hold.
+    pub(crate) fn check_held(&self, registry: &Registry) -> Result<(), PolicyError> {
+        let granted = self.grants.reaches(&self.protected);
+        let mut problems: BTreeSet<_> =
+            granted.filter_map(|reach| registry.cannot_hold(&reach, &Profile::default())).collect();
+        problems.extend(self.rules.iter().filter_map(|rule| {
+            let why = registry.cannot_hold(&Reach::default(), &rule.annotations.profile)?;
+            Some(format!("policy \"{}\": {why}", rule.id))
+        }));
+        if problems.is_empty() { Ok(()) } else { Err(PolicyError::Refused(problems.into_iter().collect())) }
+    }
+
     /// The Cedar schema that policies are validated against, as text.
     ///
     /// # Errors

@@ -122,6 +122,7 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
     let (_own_display, display) = display(args.virtual_display, args.display, &config.display, &state)?;
     let setup = Setup { roots: roots.clone(), display: display.clone(), state: Some(state.clone()) };
     registry.open(&tables, &setup).map_err(|e| StartError::Capability(located(&e, file.as_deref())))?;
+    policy.check_held(&registry)?;
     warn_of_unavailable(&registry);
     let plan = listen(&socket, access)?;
     let approval = listen(&approval_socket, access)?;

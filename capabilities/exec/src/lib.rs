@@ -36,7 +36,7 @@ mod walk;
 use std::time::Duration;
 
 use llm_os_core::{
-    ActionSpec, Capability, Code, Context, Effectful, Effects, Fault, Granted, Principal, Registration,
+    ActionSpec, Capability, Code, Context, Effectful, Effects, Fault, Granted, Principal, Profile, Reach, Registration,
     Resource, Setup,
 };
 
@@ -115,6 +115,10 @@ impl Capability for Exec {
         let roots = Roots::open(setup);
         let handles = Handles::open(config.handles.clone(), setup);
         Ok(Self { config, setup: setup.clone(), sandbox, cache: Cache::default(), roots, handles })
+    }
+
+    fn cannot_hold(&self, reach: &Reach, profile: &Profile) -> Option<String> {
+        self.sandbox.cannot_hold(reach, profile)
     }
 
     fn always_asks(resource: &Resource) -> Option<String> {

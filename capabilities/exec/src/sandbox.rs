@@ -130,20 +130,25 @@ impl Sandbox {
         Ok(Contained { pool, isolation: self.machine.isolation(), containment })
     }
 
+    /// Why this machine cannot hold a program to a reach and a profile, if so.
+    pub(crate) fn cannot_hold(&self, reach: &Reach, profile: &Profile) -> Option<String> {
+        let unheld = reach.hidden.first().or(reach.kept.first());
+        if let Some(path) = unheld.filter(|_| !self.has_views()) {
+            return Some(format!(
+                "the policy keeps programs from {} inside of what they may reach, which needs a mount namespace: {}",
+                path.display(),
+                self.machine.why_not(Layer::MountNamespace)
+            ));
+        }
+        self.machine.cannot_hold(&profile.network)
+    }
+
     fn kind(&self, cx: &Context, profile: &Profile, display: Option<&Display>) -> Result<Kind, Fault> {
         let mut reach = cx.reach();
         reach.read.extend(profile.read.iter().cloned());
         reach.write.extend(profile.write.iter().cloned());
-        let unheld = reach.hidden.first().or(reach.kept.first());
-        if let Some(path) = unheld
-            && !self.has_views()
-        {
-            let message = format!(
-                "the policy keeps programs from {} inside of what they may reach, which needs a mount namespace: {}",
-                path.display(),
-                self.machine.why_not(Layer::MountNamespace)
-            );
-            return Err(Fault::new(Code::UNAVAILABLE, message));
+        if let Some(why) = self.cannot_hold(&reach, profile) {
+            return Err(Fault::new(Code::UNAVAILABLE, why));
         }
         let display = match display {
             Some(_) if !self.has_views() => {

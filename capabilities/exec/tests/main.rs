@@ -21,6 +21,8 @@ mod output;
 mod pipe;
 #[path = "main/program.rs"]
 mod program;
+#[path = "main/races.rs"]
+mod races;
 #[path = "main/start.rs"]
 mod start;
 #[path = "main/support.rs"]

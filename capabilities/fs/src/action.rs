@@ -150,13 +150,24 @@ pub enum Action {
         #[serde(default)]
         replace: bool,
     },
-    /// Removes a file, a symlink (not what it leads to) or a directory. There is no way back.
+    /// Removes a file, a symlink (not what it leads to) or a directory. `undo` brings it back where the host keeps what is replaced.
     Remove {
         /// What to remove.
         path: WirePath,
         /// Removes a directory with all that is in it; without, only an empty one.
         #[serde(default)]
         recursive: bool,
+    },
+    /// Puts back what a run of yours replaced, created, moved or removed, the last change first: all of it, or nothing where
+    /// something was changed since. An undo is a run too, and undone in the same way.
+    Undo {
+        /// The run, as `meta.run` of its answer.
+        #[schemars(length(min = 1, max = 128))]
+        run: String,
+        /// Only what this action of the run changed, counted from 0.
+        #[serde(default)]
+        #[schemars(with = "usize", skip_serializing_if = "Option::is_none")]
+        index: Option<usize>,
     },
 }
 

@@ -16,6 +16,7 @@ use crate::relocate::check_apart;
 use crate::roots::{Entry, Handle, Last, Place, Roots, Slot};
 use crate::stage::{Staged, write_all};
 use crate::tree::{BATCH, Item, Pace, Step, Walk, cannot_enter, covers, judge_all, permits};
+use crate::undo::Keep;
 use crate::write::writable_slot;
 
 /// How much is read and written at once.
@@ -56,7 +57,7 @@ impl Copy {
         Effects::one(self.from.effect(Verb::Observe)).and(self.to.effect(Verb::Change))
     }
 
-    pub(crate) async fn run(self, roots: &Roots, cx: &Context) -> Result<Output, Fault> {
+    pub(crate) async fn run(self, roots: &Roots, cx: &Context, keep: &Keep<'_>) -> Result<Output, Fault> {
         let top = self.effects();
         let Self { from, to, recursive, replace } = self;
         let (from, to) = (from.found()?, to.entry()?);
@@ -80,13 +81,13 @@ impl Copy {
                 );
                 return Err(Fault::new(WRITE_FAILED, message));
             }
-            copy_directory(roots, cx, &from, &to, top.as_slice(), &mut copied).await?;
+            copy_directory(roots, cx, &from, &to, top.as_slice(), &mut copied, keep).await?;
         } else {
             let staged = Staged::file(&to)?;
             let (file, meta) = open_file(roots, &from)?;
             copied.bytes = pour(&file, staged.fd(), &target, &mut Pace::new(cx)).await?;
             staged.attribute(meta.permissions, to.occupant.as_ref().map(|old| &old.meta))?;
-            staged.publish()?;
+            staged.publish(keep)?;
         }
         let (from, to) = (spell(&from.path), spell(&target));
         Ok(Output::Copy { from, to, entries: copied.entries, bytes: copied.bytes })
@@ -100,6 +101,7 @@ async fn copy_directory(
     to: &Entry,
     top: &[Effect],
     copied: &mut Copied,
+    keep: &Keep<'_>,
 ) -> Result<(), Fault> {
     let (source, target) = (&from.path, &to.path());
     judge_all(cx, roots.reopen_directory(from)?, source, top, |item| match item.meta.kind {
@@ -113,7 +115,7 @@ async fn copy_directory(
     let staged = Staged::directory(to)?;
     fill(cx, roots.reopen_directory(from)?, source, &staged, target, top, copied).await?;
     staged.attribute(from.meta.permissions, None)?;
-    staged.publish()
+    staged.publish(keep)
 }
 
 /// Copies all that is in a directory into the staged one. What appeared since all was judged is judged here.

@@ -13,6 +13,7 @@ use crate::kernel::Meta;
 use crate::output::Output;
 use crate::read::{open_file, read_up_to};
 use crate::roots::{Roots, Slot};
+use crate::undo::Keep;
 use crate::write::{put, writable_slot};
 
 /// The largest file that is edited, and the largest that an edit may make of it.
@@ -66,7 +67,7 @@ impl Edit {
         if self.dry_run { observe } else { observe.and(self.slot.effect(Verb::Change)) }
     }
 
-    pub(crate) fn run(self, roots: &Roots) -> Result<Output, Fault> {
+    pub(crate) fn run(self, roots: &Roots, keep: &Keep<'_>) -> Result<Output, Fault> {
         let Self { slot, old, new, expected, dry_run } = self;
         let entry = slot.entry()?;
         let path = entry.path();
@@ -96,7 +97,7 @@ impl Edit {
             if (now.bytes, now.modified) != (before.bytes, before.modified) {
                 return Err(target_changed(&path));
             }
-            put(&entry, edited.as_bytes(), judged.meta.permissions)?;
+            put(&entry, edited.as_bytes(), judged.meta.permissions, keep)?;
         }
         let seen = diff.len() as u64;
         let mut shown_diff = diff.into_bytes();

@@ -50,8 +50,7 @@ fn file_type(meta: Option<&Meta>) -> &'static str {
 
 impl Meta {
     pub(crate) fn identity(&self) -> Identity {
-        let ((major, minor), (seconds, nanos)) = (self.device, self.born);
-        Identity::new(format!("{major}:{minor}:{}:{seconds}.{nanos}", self.inode))
+        Identity::new(self.id())
     }
 }
 

@@ -17,6 +17,12 @@ pub(crate) const WRITE_FAILED: Code = Code::own("write_failed");
 pub(crate) const EDIT_FAILED: Code = Code::own("edit_failed");
 /// Somebody else changed what was judged before the action reached it.
 pub(crate) const TARGET_CHANGED: Code = Code::own("target_changed");
+/// What a run left is not there any more as it left it, so it is not undone.
+pub(crate) const UNDO_CONFLICT: Code = Code::own("undo_conflict");
+/// What the change replaces does not fit into the quota of undo, so it is not made.
+pub(crate) const UNDO_QUOTA_EXCEEDED: Code = Code::own("undo_quota_exceeded");
+/// What the change replaces cannot be kept, so it is not made.
+pub(crate) const UNDO_UNAVAILABLE: Code = Code::own("undo_unavailable");
 
 /// A path as a message shows it: escaped and cut.
 pub(crate) fn shown(path: &[u8]) -> String {

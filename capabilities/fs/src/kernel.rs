@@ -10,9 +10,17 @@ use rustix::io::Errno;
 ///
 /// A lookup that a rename of one of its directories disturbs is answered `EAGAIN`, and tried again a few times.
 pub(crate) fn open_below(dir: impl AsFd, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    open_by(dir, path, flags, ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV)
+}
+
+/// The same where no part of the path may be a symlink.
+pub(crate) fn open_without_symlinks(dir: impl AsFd, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    open_by(dir, path, flags, ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV)
+}
+
+fn open_by(dir: impl AsFd, path: &[u8], flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
     const TRIES: usize = 16;
     let path = if path.is_empty() { b"." } else { path };
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
     let open = || fs::openat2(dir.as_fd(), path, flags | OFlags::CLOEXEC, Mode::empty(), resolve);
     (1..TRIES).map(|_| open()).find(|o| !matches!(o, Err(Errno::AGAIN | Errno::INTR))).unwrap_or_else(open)
 }
@@ -129,6 +137,12 @@ impl Meta {
     /// Whether both are the same inode. The time of birth tells an inode number that was given out again.
     pub(crate) fn same(&self, other: &Self) -> bool {
         (self.device, self.inode, self.born) == (other.device, other.inode, other.born)
+    }
+
+    /// The same as a text.
+    pub(crate) fn id(&self) -> String {
+        let ((major, minor), (seconds, nanos)) = (self.device, self.born);
+        format!("{major}:{minor}:{}:{seconds}.{nanos}", self.inode)
     }
 
     /// Whether this is a directory.

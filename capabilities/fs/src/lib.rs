@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod action;
+mod config;
 mod copy;
 mod edit;
 mod effects;
@@ -31,21 +32,27 @@ mod search;
 mod spec;
 mod stage;
 mod tree;
+mod undo;
 mod write;
 
-use llm_os_core::capability::NoConfig;
-use llm_os_core::{ActionSpec, Capability, Context, Effectful, Effects, Fault, Granted, Registration, Setup};
+use llm_os_core::{
+    ActionSpec, Capability, Context, Effectful, Effects, Fault, Granted, Principal, Registration, Setup,
+};
 
 pub use action::{Action, WriteMode};
+pub use config::Config;
 pub use output::{EntryType, Listed, Match, Output, Stat, StatMeta};
 
 use roots::Roots;
 use search::{Asked, Query};
+use undo::{Keep, Store};
 
 /// Files below the roots of a host.
 #[derive(Debug)]
 pub struct Fs {
     roots: Roots,
+    /// Where what is replaced is kept, if undo is on.
+    kept: Option<Store>,
 }
 
 llm_os_core::inventory::submit!(Registration::of::<Fs>());
@@ -66,6 +73,7 @@ enum Work {
     Move(relocate::Move),
     Copy(copy::Copy),
     Remove(remove::Remove),
+    Undo(undo::Undo),
 }
 
 impl Effectful for Resolved {
@@ -81,6 +89,7 @@ impl Effectful for Resolved {
             Work::Move(work) => work.effects(),
             Work::Copy(work) => work.effects(),
             Work::Remove(work) => work.effects(),
+            Work::Undo(work) => work.effects(),
         }
     }
 }
@@ -88,13 +97,18 @@ impl Effectful for Resolved {
 impl Capability for Fs {
     const NAME: &'static str = "fs";
     const ACTIONS: &'static [ActionSpec] = spec::ACTIONS;
-    type Config = NoConfig;
+    type Config = Config;
     type Action = Action;
     type Resolved = Resolved;
     type Output = Output;
 
-    fn open(NoConfig {}: NoConfig, setup: &Setup) -> Result<Self, Fault> {
-        Ok(Self { roots: Roots::open(setup)? })
+    fn open(config: Config, setup: &Setup) -> Result<Self, Fault> {
+        let kept = config.store(setup).map_err(Fault::keeps_host_from_starting)?;
+        Ok(Self { roots: Roots::open(setup)?, kept })
+    }
+
+    fn lacks(&self, verb: &str) -> Option<String> {
+        (verb == "undo" && self.kept.is_none()).then(|| undo::OFF.to_owned())
     }
 
     fn validate(&self, action: &Action) -> Result<(), Fault> {
@@ -139,6 +153,7 @@ impl Capability for Fs {
                 from.bytes("from")?;
                 to.bytes("to")?;
             }
+            Action::Undo { run, index: _ } => undo::check_run(run)?,
         }
         Ok(())
     }
@@ -179,22 +194,39 @@ impl Capability for Fs {
                 let asked = Asked { glob, pattern, ignore_case, include_ignored, max_results, next };
                 Work::Search(search::Search::resolve(roots, &path, Query::new(&asked)?)?)
             }
+            Action::Undo { run, index: _ } => return Err(undo::unknown(&run)),
         }))
+    }
+
+    /// Runs belong to who sent them.
+    fn resolve_for(&self, action: Action, caller: &Principal) -> Result<Resolved, Fault> {
+        match action {
+            Action::Undo { run, index } => {
+                let kept = self.kept.as_ref().ok_or_else(undo::off)?;
+                Ok(Resolved(Work::Undo(undo::Undo::resolve(&self.roots, kept, caller, run, index)?)))
+            }
+            other => self.resolve(other),
+        }
     }
 
     async fn execute(&self, granted: Granted<Resolved>, cx: &Context) -> Result<Output, Fault> {
         let roots = &self.roots;
+        let keep = &Keep::new(self.kept.as_ref(), cx);
         match granted.into_inner().0 {
             Work::Read(work) => work.run(roots),
-            Work::Write(work) => work.run(roots),
-            Work::Edit(work) => work.run(roots),
+            Work::Write(work) => work.run(roots, keep),
+            Work::Edit(work) => work.run(roots, keep),
             Work::List(work) => work.run(roots, cx).await,
             Work::Stat(work) => work.run(),
             Work::Search(work) => work.run(roots, cx).await,
-            Work::Mkdir(work) => work.run(roots, cx),
-            Work::Move(work) => work.run(roots, cx).await,
-            Work::Copy(work) => work.run(roots, cx).await,
-            Work::Remove(work) => work.run(roots, cx).await,
+            Work::Mkdir(work) => work.run(roots, cx, keep),
+            Work::Move(work) => work.run(roots, cx, keep).await,
+            Work::Copy(work) => work.run(roots, cx, keep).await,
+            Work::Remove(work) => work.run(roots, cx, keep).await,
+            Work::Undo(work) => {
+                let kept = self.kept.as_ref().ok_or_else(undo::off)?;
+                work.run(roots, kept, cx).await
+            }
         }
     }
 }

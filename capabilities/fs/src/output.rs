@@ -100,6 +100,13 @@ pub enum Output {
         /// How many bytes.
         bytes: u64,
     },
+    /// What was put back.
+    Undo {
+        /// The run that was undone.
+        run: String,
+        /// The paths at which something was put back or removed; none where all was as before that run already.
+        restored: Vec<String>,
+    },
     /// What was removed.
     Remove {
         /// The path.

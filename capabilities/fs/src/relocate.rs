@@ -12,6 +12,7 @@ use crate::output::Output;
 use crate::roots::{Entry, Roots, Slot, is_below, sync};
 use crate::stage::{open_to_sync, rename};
 use crate::tree::{Item, judge_all};
+use crate::undo::Keep;
 use crate::write::writable_slot;
 
 /// Something to move.
@@ -49,7 +50,7 @@ impl Move {
             .and(self.to.effect(Verb::Change))
     }
 
-    pub(crate) async fn run(self, roots: &Roots, cx: &Context) -> Result<Output, Fault> {
+    pub(crate) async fn run(self, roots: &Roots, cx: &Context, keep: &Keep<'_>) -> Result<Output, Fault> {
         let top = self.effects();
         let Self { from, to, replace } = self;
         let (from, to) = (from.entry()?, to.entry()?);
@@ -64,8 +65,8 @@ impl Move {
         }
         let (left, entered) = (open_to_sync(&from)?, open_to_sync(&to)?);
         match &to.occupant {
-            None => put_new(&from, &to, &judged.meta)?,
-            Some(old) if replace => put_over(&from, &to, &judged.meta, &old.meta)?,
+            None => put_new(&from, &to, &judged.meta, keep)?,
+            Some(old) if replace => put_over(&from, &to, &judged.meta, &old.meta, keep)?,
             Some(_) => return Err(already_exists(&target, "give replace to put this one in its place")),
         }
         sync(&entered, &target)?;
@@ -84,7 +85,8 @@ pub(crate) fn effects_on(item: &Item, source: &[u8], target: &[u8]) -> Vec<Effec
     ]
 }
 
-fn put_new(from: &Entry, to: &Entry, judged: &Meta) -> Result<(), Fault> {
+fn put_new(from: &Entry, to: &Entry, judged: &Meta, keep: &Keep<'_>) -> Result<(), Fault> {
+    keep.relocate(from, to, judged)?;
     let flags = RenameFlags::NOREPLACE;
     rename(&from.dir, &from.name, &to.dir, &to.name, flags).map_err(|e| failed(from, to, e))?;
     if is(to, judged) {
@@ -94,11 +96,12 @@ fn put_new(from: &Entry, to: &Entry, judged: &Meta) -> Result<(), Fault> {
     Err(target_changed(&from.path()))
 }
 
-fn put_over(from: &Entry, to: &Entry, judged: &Meta, old: &Meta) -> Result<(), Fault> {
+fn put_over(from: &Entry, to: &Entry, judged: &Meta, old: &Meta, keep: &Keep<'_>) -> Result<(), Fault> {
     if judged.kind != FileKind::Regular || old.kind != FileKind::Regular {
         let message = format!("only a file replaces a file: remove \"{}\" first", shown(&to.path()));
         return Err(Fault::new(WRITE_FAILED, message));
     }
+    keep.relocate(from, to, judged)?;
     let exchange = || {
         rename(&from.dir, &from.name, &to.dir, &to.name, RenameFlags::EXCHANGE)
             .map_err(|e| failed(from, to, e))

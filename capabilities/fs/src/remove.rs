@@ -4,16 +4,18 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use llm_os_core::path::{WirePath, spell};
 use llm_os_core::{Context, Effect, Effects, Fault, Verb};
-use rustix::fs::{AtFlags, unlinkat};
+use rustix::fs::{AtFlags, Dir, unlinkat};
 use rustix::io::Errno;
 
 use crate::effects::effect_below;
 use crate::fault::{WRITE_FAILED, not_found, shown, target_changed, write_failed};
 use crate::kernel::{Meta, open_directory};
 use crate::output::Output;
-use crate::roots::{Roots, Slot, sync};
+use crate::roots::{Handle, Roots, Slot, sync};
 use crate::stage::{Aside, open_to_sync};
 use crate::tree::{BATCH, Item, Pace, Step, Walk, cannot_enter, covers, judge_all, permits};
+use crate::undo::Keep;
+use crate::undo::capture::is_still;
 
 /// Something to remove.
 #[derive(Debug)]
@@ -31,7 +33,7 @@ impl Remove {
         Effects::one(self.slot.effect(Verb::Destroy))
     }
 
-    pub(crate) async fn run(self, roots: &Roots, cx: &Context) -> Result<Output, Fault> {
+    pub(crate) async fn run(self, roots: &Roots, cx: &Context, keep: &Keep<'_>) -> Result<Output, Fault> {
         let top = self.slot.effect(Verb::Destroy);
         let entry = self.slot.entry()?;
         let path = entry.path();
@@ -44,7 +46,14 @@ impl Remove {
             let dir = roots.reopen_directory(judged)?;
             judge_all(cx, dir, &path, std::slice::from_ref(&top), |item| Ok(effects_on(item))).await?;
         }
+        if is_directory && !self.recursive {
+            check_empty(roots, judged)?;
+        }
+        let kept = keep.remove(&entry)?;
         let aside = Aside::take(&entry, &judged.meta)?;
+        if !kept.is_empty() && !is_still(&parent, aside.name(), &path, &kept) {
+            return Err(target_changed(&path));
+        }
         let mut entries = 1;
         if with_contents {
             let dir = open_directory(&parent, aside.name()).map_err(|e| cannot_enter(&path, e))?;
@@ -57,6 +66,18 @@ impl Remove {
         sync(&parent, &path)?;
         Ok(Output::Remove { path: spell(&path), entries })
     }
+}
+
+/// Refuses to remove what is in a directory unless that was asked for, before any of it is kept for undo.
+fn check_empty(roots: &Roots, judged: &Handle) -> Result<(), Fault> {
+    let failed = |e| write_failed("remove", &judged.path, e);
+    for entry in Dir::read_from(roots.reopen_directory(judged)?).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            return Err(failed(Errno::NOTEMPTY));
+        }
+    }
+    Ok(())
 }
 
 fn effects_on(item: &Item) -> Vec<Effect> {

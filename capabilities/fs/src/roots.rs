@@ -141,6 +141,13 @@ impl Roots {
         }
     }
 
+    /// Refuses a real path at which nothing may be changed, whatever is there.
+    pub(crate) fn check_place(&self, real: &[u8]) -> Result<(), Fault> {
+        self.locate(real)?;
+        self.check_writable(real)?;
+        self.check_holds_no_root(real)
+    }
+
     /// Reopens a regular file for use, and makes sure that it is what was judged.
     pub(crate) fn reopen(&self, judged: &Handle, flags: OFlags) -> Result<(OwnedFd, Meta), Fault> {
         let refused = if flags.contains(OFlags::WRONLY) { write_failed } else { read_failed };

@@ -8,7 +8,15 @@ const CHANGE: EffectSpec = EffectSpec { verb: Verb::Change, kind: Kind::Path, fa
 const DESTROY: EffectSpec = EffectSpec { verb: Verb::Destroy, kind: Kind::Path, facts: FACTS };
 
 const LOOKING: &[&str] = &["not_found", "read_failed", "target_changed"];
-const CHANGING: &[&str] = &["not_found", "already_exists", "read_failed", "write_failed", "target_changed"];
+const CHANGING: &[&str] = &[
+    "not_found",
+    "already_exists",
+    "read_failed",
+    "write_failed",
+    "target_changed",
+    "undo_quota_exceeded",
+    "undo_unavailable",
+];
 
 /// Every action, sorted by verb.
 pub(crate) const ACTIONS: &[ActionSpec] = &[
@@ -27,7 +35,15 @@ pub(crate) const ACTIONS: &[ActionSpec] = &[
     ActionSpec {
         verb: "edit",
         effects: &[OBSERVE, CHANGE],
-        errors: &["not_found", "edit_failed", "read_failed", "write_failed", "target_changed"],
+        errors: &[
+            "not_found",
+            "edit_failed",
+            "read_failed",
+            "write_failed",
+            "target_changed",
+            "undo_quota_exceeded",
+            "undo_unavailable",
+        ],
         examples: &[
             Example {
                 doc: "Replace one line",
@@ -107,6 +123,26 @@ pub(crate) const ACTIONS: &[ActionSpec] = &[
         effects: &[OBSERVE],
         errors: LOOKING,
         examples: &[Example { doc: "See what is at a path", params: r#"{"path":"/w/notes.md"}"# }],
+    },
+    ActionSpec {
+        verb: "undo",
+        effects: &[OBSERVE, CHANGE, DESTROY],
+        errors: &[
+            "not_found",
+            "undo_conflict",
+            "undo_quota_exceeded",
+            "undo_unavailable",
+            "read_failed",
+            "write_failed",
+            "target_changed",
+        ],
+        examples: &[
+            Example { doc: "Take back all that a run changed", params: r#"{"run":"3f9c21d4a07b-12"}"# },
+            Example {
+                doc: "Take back what its second action changed",
+                params: r#"{"run":"3f9c21d4a07b-12","index":1}"#,
+            },
+        ],
     },
     ActionSpec {
         verb: "write",

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use crate::fault::{WRITE_FAILED, target_changed, write_failed};
 use crate::kernel::{Meta, open_below, open_directory};
 use crate::roots::{Entry, sync};
+use crate::undo::Keep;
 
 /// A new file or directory that has no name of its own yet. Dropped before it is published, it is removed.
 pub(crate) struct Staged<'a> {
@@ -76,9 +77,10 @@ impl<'a> Staged<'a> {
     }
 
     /// Gives it the name that it is for: a new one, or that of the occupant, which is then gone.
-    pub(crate) fn publish(mut self) -> Result<(), Fault> {
+    pub(crate) fn publish(mut self, keep: &Keep<'_>) -> Result<(), Fault> {
         let path = self.place.path();
         fs::fsync(&self.fd).map_err(|e| write_failed("write", &path, e))?;
+        let kept = keep.put(self.place, &self.name)?;
         match &self.place.occupant {
             None => {
                 rename(
@@ -95,7 +97,8 @@ impl<'a> Staged<'a> {
                 let dir = &self.place.dir;
                 exchange(dir, &self.name, &self.place.name, &path)?;
                 let came_out = Meta::at(dir.fd(), &self.name);
-                if !came_out.is_ok_and(|old| old.same(&judged.meta)) {
+                let is_kept = |old: &Meta| kept.first().is_none_or(|(_, node)| node.is_still(old));
+                if !came_out.is_ok_and(|old| old.same(&judged.meta) && is_kept(&old)) {
                     exchange(dir, &self.name, &self.place.name, &path)?;
                     // Only what was staged here is removed on drop; should yet another file have come out, it stays.
                     let own =
@@ -213,7 +216,7 @@ pub(crate) fn write_all(fd: impl AsFd, mut content: &[u8]) -> Result<(), Errno> 
 }
 
 /// A name that nobody can have put there before.
-fn temporary_name() -> Result<Vec<u8>, Fault> {
+pub(crate) fn temporary_name() -> Result<Vec<u8>, Fault> {
     let mut random = [0; 16];
     getrandom::fill(&mut random)
         .map_err(|e| Fault::new(WRITE_FAILED, format!("the system gives no random numbers: {e}")))?;

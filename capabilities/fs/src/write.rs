@@ -6,14 +6,14 @@ use llm_os_core::error::excerpt;
 use llm_os_core::path::{WirePath, spell};
 use llm_os_core::{Context, Effects, Fault, Secret, Verb};
 use rustix::fs::{self, Mode, OFlags};
-use rustix::io::Errno;
 
 use crate::action::WriteMode;
 use crate::fault::{WRITE_FAILED, already_exists, not_found, shown, write_failed};
 use crate::kernel::{FileKind, Meta, open_directory};
 use crate::output::Output;
-use crate::roots::{Entry, Handle, Missing, Roots, Slot, sync};
-use crate::stage::{Staged, open_to_sync, write_all};
+use crate::roots::{Entry, Handle, Missing, Roots, Slot, join};
+use crate::stage::{Staged, write_all};
+use crate::undo::Keep;
 
 /// The permissions of a file that is created without any being named.
 const NEW_FILE: u16 = 0o644;
@@ -81,7 +81,7 @@ impl Write {
         Effects::one(self.slot.effect(Verb::Change))
     }
 
-    pub(crate) fn run(self, roots: &Roots) -> Result<Output, Fault> {
+    pub(crate) fn run(self, roots: &Roots, keep: &Keep<'_>) -> Result<Output, Fault> {
         let Self { slot, content, mode, permissions } = self;
         let entry = slot.entry()?;
         roots.still_there(&entry.dir)?;
@@ -89,7 +89,7 @@ impl Write {
         let bytes = content.len() as u64;
         let before = match (mode, &entry.occupant) {
             (WriteMode::Create, None) => {
-                put(&entry, &content, permissions.unwrap_or(NEW_FILE))?;
+                put(&entry, &content, permissions.unwrap_or(NEW_FILE), keep)?;
                 0
             }
             (WriteMode::Create, Some(_)) => {
@@ -101,10 +101,10 @@ impl Write {
             (WriteMode::Replace | WriteMode::Append, None) => return Err(not_found(&path)),
             (WriteMode::Replace, Some(old)) => {
                 regular(old)?;
-                put(&entry, &content, permissions.unwrap_or(old.meta.permissions))?;
+                put(&entry, &content, permissions.unwrap_or(old.meta.permissions), keep)?;
                 0
             }
-            (WriteMode::Append, Some(old)) => append(roots, regular(old)?, &content)?,
+            (WriteMode::Append, Some(old)) => append(roots, regular(old)?, &content, keep)?,
         };
         Ok(Output::Write { path: spell(&path), bytes, size: before + bytes })
     }
@@ -123,11 +123,11 @@ pub(crate) fn writable_slot(roots: &Roots, path: &WirePath, field: &str) -> Resu
 }
 
 /// Puts a complete file in the place of the entry.
-pub(crate) fn put(entry: &Entry, content: &[u8], permissions: u16) -> Result<(), Fault> {
+pub(crate) fn put(entry: &Entry, content: &[u8], permissions: u16, keep: &Keep<'_>) -> Result<(), Fault> {
     let staged = Staged::file(entry)?;
     staged.write(content)?;
     staged.attribute(permissions, entry.occupant.as_ref().map(|old| &old.meta))?;
-    staged.publish()
+    staged.publish(keep)
 }
 
 /// Only regular files are written.
@@ -141,7 +141,8 @@ pub(crate) fn regular(handle: &Handle) -> Result<&Handle, Fault> {
 }
 
 /// Adds to the end of the judged file, and takes it off again where not all of it could be written. Gives the size before.
-fn append(roots: &Roots, judged: &Handle, content: &[u8]) -> Result<u64, Fault> {
+fn append(roots: &Roots, judged: &Handle, content: &[u8], keep: &Keep<'_>) -> Result<u64, Fault> {
+    keep.append(roots, judged, content)?;
     let (file, meta) = roots.reopen(judged, OFlags::WRONLY | OFlags::APPEND)?;
     let failed = |e| write_failed("append to", &judged.path, e);
     let before = meta.bytes;
@@ -180,10 +181,9 @@ impl Mkdir {
         Effects::one(self.slot.effect(Verb::Change))
     }
 
-    pub(crate) fn run(self, roots: &Roots, cx: &Context) -> Result<Output, Fault> {
+    pub(crate) fn run(self, roots: &Roots, cx: &Context, keep: &Keep<'_>) -> Result<Output, Fault> {
         let Self { slot, parents, permissions } = self;
         let path = slot.path();
-        let mode = Mode::from_raw_mode(permissions.into());
         let created = match slot {
             Slot::Entry(Entry { occupant: Some(found), .. }) if parents && found.meta.is_directory() => {
                 Vec::new()
@@ -193,13 +193,9 @@ impl Mkdir {
             }
             Slot::Entry(entry) => {
                 roots.still_there(&entry.dir)?;
-                let dir = open_to_sync(&entry)?;
-                make(&dir, &entry.name, mode)
-                    .and_then(|_| fs::fsync(&dir))
-                    .map_err(|e| write_failed("create", &path, e))?;
-                vec![path.clone()]
+                make(&entry, &[], permissions, keep)?
             }
-            Slot::NoDirectory(missing) if parents => make_all(roots, cx, missing, mode)?,
+            Slot::NoDirectory(missing) if parents => make_all(roots, cx, missing, permissions, keep)?,
             missing @ Slot::NoDirectory(_) => {
                 let fault = missing.entry().err().unwrap_or_else(|| not_found(&path));
                 return Err(Fault {
@@ -212,32 +208,47 @@ impl Mkdir {
     }
 }
 
-/// Creates directory after directory, each in the one that was just created. The policy is asked about all of them
-/// before the first.
-fn make_all(roots: &Roots, cx: &Context, missing: Missing, mode: Mode) -> Result<Vec<Vec<u8>>, Fault> {
+/// Creates a directory in each one that is missing on the way, all at once. The policy is asked about all of them before the
+/// first.
+fn make_all(
+    roots: &Roots,
+    cx: &Context,
+    missing: Missing,
+    permissions: u16,
+    keep: &Keep<'_>,
+) -> Result<Vec<Vec<u8>>, Fault> {
     if let Some(denied) = missing.effects_on_the_way(Verb::Change).iter().find(|effect| !cx.permits(effect)) {
         let message =
             format!("the policy does not permit to create \"{}\" on the way", excerpt(&denied.resource.id));
         return Err(Fault::denied(message));
     }
     roots.still_there(&missing.above)?;
-    let mut dir = roots.reopen_directory(&missing.above)?;
-    let mut path = missing.above.path;
-    let mut created = Vec::new();
-    for name in &missing.rest {
-        path = crate::roots::join(&path, name);
-        let below = make(&dir, name, mode).map_err(|e| write_failed("create", &path, e))?;
-        sync(&dir, &path)?;
-        dir = below;
-        created.push(path.clone());
-    }
-    Ok(created)
+    let Missing { above, mut rest } = missing;
+    let below = rest.split_off(1);
+    let name = rest.pop().unwrap_or_default();
+    make(&Entry { dir: above, name, occupant: None }, &below, permissions, keep)
 }
 
-/// Creates one directory and opens it, with exactly these permissions whatever the umask is.
-fn make(dir: &impl std::os::fd::AsFd, name: &[u8], mode: Mode) -> Result<std::os::fd::OwnedFd, Errno> {
-    fs::mkdirat(dir, name, Mode::RWXU)?;
-    let made = open_directory(dir, name)?;
-    fs::fchmod(&made, mode)?;
-    Ok(made)
+/// Creates a directory, with others in each other in it, all with exactly these permissions whatever the umask is. Gives
+/// their paths.
+fn make(entry: &Entry, below: &[Vec<u8>], permissions: u16, keep: &Keep<'_>) -> Result<Vec<Vec<u8>>, Fault> {
+    let staged = Staged::directory(entry)?;
+    let mut created = vec![entry.path()];
+    let mut inner = Vec::new();
+    for name in below {
+        let path = join(&created[created.len() - 1], name);
+        let failed = |e| write_failed("create", &path, e);
+        let dir = inner.last().unwrap_or(staged.fd());
+        fs::mkdirat(dir, name.as_slice(), Mode::RWXU).map_err(failed)?;
+        inner.push(open_directory(dir, name).map_err(failed)?);
+        created.push(path);
+    }
+    // The permissions may keep even their owner out, so they come last, from the innermost on.
+    for (dir, path) in inner.iter().zip(&created[1..]).rev() {
+        let done = fs::fchmod(dir, Mode::from_raw_mode(permissions.into())).and_then(|()| fs::fsync(dir));
+        done.map_err(|e| write_failed("create", path, e))?;
+    }
+    staged.attribute(permissions, None)?;
+    staged.publish(keep)?;
+    Ok(created)
 }

@@ -78,6 +78,7 @@ impl Sender<'_> {
             let batch = text[typed..text.len().min(typed + most)].to_vec();
             let reader = self.reader();
             let sent = self.guarded(move |session| session.type_text(&batch, &reader)).await;
+            let before = typed;
             let done = match sent {
                 Ok(sent) => {
                     typed += sent.count;
@@ -86,7 +87,7 @@ impl Sender<'_> {
                 Err(fault) => Err(fault),
             };
             let done = match done {
-                Ok(()) if typed < text.len() => self.pause(delay).await,
+                Ok(()) if (before + 1..text.len()).contains(&typed) => self.pause(delay).await,
                 done => done,
             };
             if let Err(fault) = done {

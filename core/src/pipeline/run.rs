@@ -142,6 +142,7 @@ impl<'a, L: Ledger, A: Approvals> Run<'a, L, A> {
             deadline: self.deadline,
             connection: self.plan.connection,
             run: self.plan.run.clone(),
+            index,
             profile: Profile::default(),
             notes: Mutex::default(),
         }
@@ -151,7 +152,7 @@ impl<'a, L: Ledger, A: Approvals> Run<'a, L, A> {
     /// stricter, or where the thing is not the one that was judged. The inner fault is the action's own.
     fn judge_again(&self, index: usize, before: &JudgedAction) -> Result<Result<JudgedAction, Fault>, Fault> {
         let call = &self.plan.calls[index];
-        let resolved = match resolve_again(self.door.registry, &self.plan.principal, call) {
+        let resolved = match resolve_again(self.door.registry, call, &self.plan.principal) {
             Ok(resolved) => resolved,
             Err(fault) => return Ok(Err(fault)),
         };

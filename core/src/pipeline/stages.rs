@@ -127,7 +127,7 @@ impl Validated {
         let Self { plan, checked } = self;
         let mut actions = Vec::with_capacity(checked.len());
         for (index, (call, checked)) in plan.calls.iter().zip(checked).enumerate() {
-            match resolve(registry, &plan.principal, call, checked) {
+            match resolve(registry, call, checked, &plan.principal) {
                 Ok(action) => actions.push(action),
                 Err(fault) => return Err(plan.refuse(fault.in_action(index))),
             }
@@ -138,11 +138,11 @@ impl Validated {
 
 fn resolve(
     registry: &Registry,
-    asker: &Principal,
     call: &Call,
     checked: Checked,
+    caller: &Principal,
 ) -> Result<AnyResolved, Fault> {
-    let resolved = registry.capability(&call.name)?.resolve(checked, asker)?;
+    let resolved = registry.capability(&call.name)?.resolve(checked, caller)?;
     let spec = registry.action(&call.name).expect("validated").spec;
     match resolved.effects.as_slice().iter().find(|effect| !declared(spec, effect)) {
         None => Ok(resolved),
@@ -167,10 +167,10 @@ fn declared(spec: &ActionSpec, effect: &Effect) -> bool {
 /// Params typed and resolved anew, for an action whose plan changed the world since.
 pub(super) fn resolve_again(
     registry: &Registry,
-    asker: &Principal,
     call: &Call,
+    caller: &Principal,
 ) -> Result<AnyResolved, Fault> {
-    resolve(registry, asker, call, check(registry, call)?)
+    resolve(registry, call, check(registry, call)?, caller)
 }
 
 /// A plan that is bound to what it names.

@@ -30,8 +30,11 @@
 //! world.keeps_the_contract();
 //! ```
 
+mod swap;
+
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use llm_os_core::audit::{Approved, Entry, Who};
@@ -51,6 +54,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
+
+pub use swap::Swapper;
 
 type Rule = dyn Fn(Query<'_>) -> Decision + Send + Sync;
 type ProfileOf = dyn Fn(&Effect) -> Profile + Send + Sync;
@@ -357,7 +362,10 @@ impl World {
                     approvals: &self.approvals,
                     limits: self.limits,
                 };
-                pipeline::walk(Parsed::new(request, who, "run-1".to_owned()), &door, cancel).await
+                // No two worlds of a process give out the same id, as no two starts of a host do.
+                static RUNS: AtomicU64 = AtomicU64::new(1);
+                let run = format!("run-{}", RUNS.fetch_add(1, Ordering::Relaxed));
+                pipeline::walk(Parsed::new(request, who, run), &door, cancel).await
             }
         };
         serde_json::from_slice(&response.to_line()).expect("an answer")

@@ -275,6 +275,16 @@ proptest! {
     }
 
     #[test]
+    fn a_number_is_read_as_what_it_says_and_reads_back_as_the_same(number in any::<f64>().prop_filter("finite", |number| number.is_finite())) {
+        let text = format!("{number:e}");
+        let parsed = Json::parse(text.as_bytes()).unwrap();
+        if let Json::Float(read) = parsed {
+            prop_assert_eq!(read.to_bits(), number.to_bits());
+        }
+        prop_assert_eq!(&Json::parse(parsed.canonical().as_bytes()).unwrap(), &parsed);
+    }
+
+    #[test]
     fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = Request::read(&bytes);
     }

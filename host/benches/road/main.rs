@@ -14,6 +14,8 @@
 #[allow(dead_code, reason = "shared with the other benchmark")]
 #[path = "../shared/client.rs"]
 mod client;
+#[allow(dead_code, reason = "shared with the other benchmark")]
+#[path = "../shared/daemon.rs"]
 mod daemon;
 mod floors;
 #[path = "../shared/machine.rs"]

@@ -64,6 +64,11 @@ impl Grants {
         }
     }
 
+    /// All that is given to anybody.
+    pub(crate) fn reaches(&self, protected: &Protected) -> impl Iterator<Item = Reach> {
+        self.0.keys().map(|(user, confirmed)| self.reach(user.unwrap_or(u32::MAX), *confirmed, protected))
+    }
+
     /// What a program of this user may touch now. A place in which something can no longer be held back is not given.
     pub(crate) fn reach(&self, uid: u32, confirmed: bool, protected: &Protected) -> Reach {
         let places = self.0.get(&(Some(uid), confirmed)).or_else(|| self.0.get(&(None, confirmed)));

@@ -116,6 +116,7 @@ mod tests {
 
     /// C06: what the sandbox lets no program do, to connect at all, is refused here as well.
     #[tokio::test]
+    #[allow(clippy::disallowed_methods, reason = "a process in another namespace is what is tested")]
     async fn a_process_in_a_namespace_that_this_process_made_is_its_child() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");

@@ -3,7 +3,7 @@
 //! A program that speaks `_NET_WM_PING` (EWMH) answers that message when it comes to it, behind all keys before it. Of
 //! any other program the kernel tells whether it sleeps: an X client that has events to read does not, unless it waits for
 //! an answer of the server. So it must have slept on while the server did all that it was asked, twice. One that never
-//! sleeps is given up after five seconds, since what it would read could be wrong.
+//! sleeps is given up after twenty seconds, since what it would read could be wrong.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -20,8 +20,8 @@ use super::{Session, authority};
 use crate::window::Window;
 use crate::{Desktop, NOT_RESPONDING, Trouble};
 
-/// How long a program may take to read.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a program may take to read: it may have a thousand keys before it on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How often is looked.
 const ROUND: Duration = Duration::from_millis(1);
@@ -58,7 +58,7 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// `not_responding` where it did not for five seconds; why the action is to stop; `unavailable`.
+    /// `not_responding` where it did not for twenty seconds; why the action is to stop; `unavailable`.
     pub async fn has_read(&self, desktop: &Desktop, cx: &Context) -> Result<(), Fault> {
         let begin = Instant::now();
         let mut watch = Watched::new(*self, desktop.display())?;

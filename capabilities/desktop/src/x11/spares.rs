@@ -5,6 +5,10 @@
 //! used, with two characters each (the key alone and with Shift), and kept for the next text; then whoever types waits
 //! until the programs have read (see [`reading`](super::reading)), and the one that was not used for longest goes first.
 //!
+//! Nor is the map changed while the program may still be reading at all, even for another keycode. Xlib asks the server
+//! for what is new when it looks a key up, and what it is told of meanwhile it forgets: the next key would write nothing,
+//! or what its keycode wrote before.
+//!
 //! What is lent stands in a property of the root window, with the keys whose autorepeat is off: a host that was killed
 //! cannot give it back, the next one does.
 
@@ -30,6 +34,8 @@ pub(super) struct Spares {
     clock: u64,
     /// Whether the property of an earlier host was read.
     inherited: bool,
+    /// Who has read everything, as far as nothing was sent since.
+    calm: Vec<Reader>,
 }
 
 struct Spare {
@@ -48,9 +54,10 @@ impl Spares {
     fn refresh(&mut self, keymap: &Keymap, held: &[u8]) {
         self.spares.retain_mut(|spare| {
             let [alone, shifted] = keymap.levels(spare.keycode);
-            let [first, second] = spare.symbols;
-            if alone == first && shifted != second {
-                spare.symbols[1] = first;
+            let first = spare.symbols[0];
+            if alone == first {
+                // Another host that shares the display may have lent the other half.
+                spare.symbols[1] = if shifted == NoSymbol { first } else { shifted };
             }
             spare.changed = false;
             alone == first || held.contains(&spare.keycode)
@@ -88,6 +95,16 @@ impl Spares {
             spare.unread = Some(*reader);
             spare.used = self.clock;
         }
+    }
+
+    /// Whether the server does not know yet of what was lent.
+    pub(super) fn are_changed(&self) -> bool {
+        self.spares.iter().any(|spare| spare.changed)
+    }
+
+    /// Whether this program has read everything, asked right before something is sent to it.
+    pub(super) fn take_calm(&mut self, reader: &Reader) -> bool {
+        std::mem::take(&mut self.calm).contains(reader)
     }
 
     /// Who has presses of lent keycodes still to read, as far as is known.
@@ -189,6 +206,7 @@ impl Session {
         for spare in self.spares.spares.iter_mut().filter(|spare| spare.unread == Some(*reader)) {
             spare.unread = None;
         }
+        self.spares.calm.push(*reader);
     }
 
     /// Keeps the server from repeating a key while it is held: its repetitions would follow the focus to a window that

@@ -52,6 +52,7 @@ impl Session {
     pub fn type_text(&mut self, text: &[char], reader: &Reader) -> Result<Sent, Trouble> {
         let keymap = self.keymap()?;
         self.steady(&keymap, &BTreeSet::new())?;
+        let calm = self.spares.take_calm(reader);
         self.refresh_spares(&keymap)?;
         let shift = keymap.keycode_of(Modifier::Shift)?;
         let mut known: HashMap<char, Stroke> = keymap.characters();
@@ -80,6 +81,9 @@ impl Session {
             known.insert(*character, stroke);
             self.spares.used(stroke.keycode, reader);
             strokes.push(stroke);
+        }
+        if self.spares.are_changed() && !calm {
+            return Ok(Sent { count: 0, waits: vec![*reader] });
         }
         let held = self.held_keys();
         if strokes.iter().any(|stroke| held.contains(&stroke.keycode)) {
@@ -246,6 +250,7 @@ impl Session {
         reader: &Reader,
     ) -> Result<Result<Strokes, Vec<Reader>>, Trouble> {
         let base = self.steady(keymap, judged)?;
+        let calm = self.spares.take_calm(reader);
         self.refresh_spares(keymap)?;
         let held = self.held_keys();
         let unread = self.spares.readers();
@@ -278,6 +283,9 @@ impl Session {
             }
             self.spares.used(stroke.keycode, reader);
             strokes.push(stroke);
+        }
+        if self.spares.are_changed() && !calm {
+            return Ok(Err(vec![*reader]));
         }
         let strokes = Strokes { strokes, base, shift: keymap.keycode_of(Modifier::Shift)? };
         self.ungrabbed(&strokes.presses(keymap))?;

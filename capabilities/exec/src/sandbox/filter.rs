@@ -34,6 +34,9 @@ pub(crate) struct Shape {
     /// Changing modes, owners, times and attributes of files: refused where nothing mounts what is outside of the write
     /// roots read-only, since Landlock does not know of these.
     pub(crate) attributes: bool,
+    /// Setting its groups as far as the kernel lets it. Otherwise it has none that it could give up, since a host that is
+    /// root gave them up for it, and doing so succeeds: what root starts insists on it (xterm does).
+    pub(crate) groups: bool,
 }
 
 /// Which network sockets can be made.
@@ -84,7 +87,7 @@ pub(crate) fn compile(shape: &Shape) -> Result<BpfProgram, String> {
     let refused = SeccompAction::Errno(libc::EPERM.cast_unsigned());
     let rest = SeccompFilter::new(conditional, refused, SeccompAction::Allow, arch);
     let rest: BpfProgram = rest.and_then(TryInto::try_into).map_err(|e| e.to_string())?;
-    Ok(search(arch, &always).into_iter().chain(rest).collect())
+    Ok(search(arch, &always, shape.groups).into_iter().chain(rest).collect())
 }
 
 /// The calls that depend on their arguments. Rules of one call are alternatives; the conditions of a rule all hold.
@@ -157,13 +160,14 @@ fn conditional(shape: &Shape) -> Result<BTreeMap<c_long, Vec<SeccompRule>>, secc
 
 /// Instructions in front of the rules: another architecture goes on to them (they end it), what is listed is let through,
 /// what is newer answers `ENOSYS`, and what is left goes on to the rules.
-fn search(arch: TargetArch, always: &BTreeSet<c_long>) -> Vec<sock_filter> {
+fn search(arch: TargetArch, always: &BTreeSet<c_long>, groups: bool) -> Vec<sock_filter> {
     let audit = match arch {
         TargetArch::x86_64 => 0xc000_003e,
         TargetArch::aarch64 => 0xc000_00b7,
         TargetArch::riscv64 => 0xc000_00f3,
     };
     let verdict = |call: c_long| match call {
+        libc::SYS_setgroups if !groups => Leaf::Done,
         _ if always.contains(&call) => Leaf::Allow,
         _ if call > NEWEST || call == libc::SYS_clone3 => Leaf::Absent,
         _ => Leaf::GoOn,
@@ -195,6 +199,8 @@ fn search(arch: TargetArch, always: &BTreeSet<c_long>) -> Vec<sock_filter> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Leaf {
     Allow,
+    /// It succeeds and does nothing.
+    Done,
     Absent,
     GoOn,
 }
@@ -217,6 +223,7 @@ fn branch(turns: &[(c_long, Leaf)], tree: &mut Vec<sock_filter>) {
     if let [(_, leaf)] = turns {
         tree.push(match leaf {
             Leaf::Allow => step(RETURN, RET_ALLOW, 0, 0),
+            Leaf::Done => step(RETURN, RET_ERRNO, 0, 0),
             Leaf::Absent => step(RETURN, RET_ERRNO | libc::ENOSYS.cast_unsigned(), 0, 0),
             Leaf::GoOn => step(JUMP, TO_THE_END, 0, 0),
         });
@@ -267,7 +274,7 @@ mod tests {
     }
 
     fn shape() -> Shape {
-        Shape { network: Sockets::None, unix: false, execute: false, attributes: true }
+        Shape { network: Sockets::None, unix: false, execute: false, attributes: true, groups: true }
     }
 
     #[test]
@@ -296,15 +303,17 @@ mod tests {
         for call in [libc::SYS_clone3, NEWEST + 1, 0x4000_0000 + 1] {
             assert_eq!(run(&filter, call), absent, "{call}");
         }
-        let more = Shape { execute: true, attributes: false, ..shape() };
+        let more = Shape { execute: true, attributes: false, groups: false, ..shape() };
         let filter = compile(&more).unwrap();
         assert_eq!(run(&filter, libc::SYS_execve), RET_ALLOW);
         assert_eq!(run(&filter, libc::SYS_fchmod), refused);
+        assert_eq!(run(&filter, libc::SYS_setgroups), RET_ERRNO);
     }
 
     #[test]
     fn a_filter_is_short() {
-        let every = Shape { network: Sockets::All, unix: true, execute: true, attributes: true };
+        let every =
+            Shape { network: Sockets::All, unix: true, execute: true, attributes: true, groups: true };
         assert!(compile(&every).unwrap().len() < 700);
     }
 }

@@ -170,6 +170,17 @@ impl Machine {
         self.lacking.get(&layer).map_or("no program can be contained here at all", String::as_str)
     }
 
+    /// Why programs cannot be held to this network, if so.
+    pub(crate) fn cannot_hold(&self, network: &Network) -> Option<String> {
+        let has_no_ports = matches!(network, Network::Ports(_)) && self.landlock_abi < PORTS_SINCE;
+        has_no_ports.then(|| {
+            format!(
+                "@network names ports, which Landlock holds since ABI {PORTS_SINCE}; this kernel has {}",
+                self.landlock_abi
+            )
+        })
+    }
+
     pub(crate) fn isolation(&self) -> Isolation {
         self.isolation.unwrap_or(Isolation::Subreaper)
     }
@@ -222,12 +233,6 @@ impl Machine {
             Network::Ports(ports) => ports.clone(),
             Network::None | Network::All => Vec::new(),
         };
-        if !ports.is_empty() && self.landlock_abi < PORTS_SINCE {
-            return Err(format!(
-                "@network names ports, which Landlock holds since ABI {PORTS_SINCE}; this kernel has {}",
-                self.landlock_abi
-            ));
-        }
         let landlock = (self.landlock_abi > 0).then(|| Landlock {
             files: bits(known(abi)),
             network: if kind.network == Network::All { 0 } else { AccessNet::from_all(abi).bits() },
@@ -240,6 +245,7 @@ impl Machine {
             unix: kind.display.is_some(),
             execute: kind.execute,
             attributes: self.views,
+            groups: !rustix::process::geteuid().is_root(),
         };
         let processes = pids_are_counted_by_namespace().then(|| config.processes.to_string());
         Ok(Blueprint {

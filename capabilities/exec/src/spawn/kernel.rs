@@ -266,7 +266,8 @@ pub(super) fn restrict(landlock: &Landlock) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Gives up every capability for good; what runs as root is then root by its files' modes alone (capabilities(7)).
+/// Gives up every capability for good; what runs as root is then root by its files' modes alone (capabilities(7)), and of
+/// no other group.
 pub(super) fn drop_capabilities() -> Result<(), Failed> {
     const VERSION_3: u32 = 0x2008_0522;
     #[repr(C)]
@@ -281,6 +282,10 @@ pub(super) fn drop_capabilities() -> Result<(), Failed> {
             | libc::SECBIT_NO_CAP_AMBIENT_RAISE
             | libc::SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED
             | libc::SECBIT_KEEP_CAPS_LOCKED;
+        if libc::geteuid() == 0 {
+            // A container may not have let the host do it. The C library's own function waits for the host's other threads.
+            libc::syscall(libc::SYS_setgroups, 0, null::<libc::gid_t>());
+        }
         for capability in 0..64 {
             if libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) < 0 {
                 break;

@@ -11,3 +11,6 @@ mod races;
 mod search;
 mod support;
 mod swapped;
+mod undo;
+mod undo_faults;
+mod undo_random;

@@ -3,54 +3,11 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use llm_os_test_support::Swapper;
 use serde_json::json;
 
 use crate::support::{SECRET, Scene};
-
-/// How many actions run against the swapping at least.
-const ACTIONS: usize = 300;
-/// How many swaps there are at least.
-const SWAPS: u64 = 20_000;
-
-/// A thread that exchanges two names as fast as it can, until it is dropped.
-struct Swapper {
-    stop: Arc<AtomicBool>,
-    swaps: Arc<AtomicU64>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Swapper {
-    fn between(one: String, other: String) -> Self {
-        let (stop, swaps) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let thread = std::thread::spawn({
-            let (stop, swaps) = (stop.clone(), swaps.clone());
-            move || {
-                while !stop.load(Ordering::Relaxed) {
-                    if renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE).is_ok() {
-                        swaps.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
-            }
-        });
-        Self { stop, swaps, thread: Some(thread) }
-    }
-
-    fn swaps(&self) -> u64 {
-        self.swaps.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Swapper {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().unwrap().join().unwrap();
-    }
-}
 
 /// A directory `d` in the root, and a symlink `s` to the outside that is swapped for it.
 fn swapping(scene: &Scene) -> Swapper {
@@ -59,27 +16,17 @@ fn swapping(scene: &Scene) -> Swapper {
     Swapper::between(scene.at("d"), scene.at("s"))
 }
 
-/// Runs until enough was tried and enough was swapped.
-fn while_swapping(swapper: &Swapper, mut action: impl FnMut(usize)) {
-    let mut n = 0;
-    while n < ACTIONS || swapper.swaps() < SWAPS {
-        action(n);
-        n += 1;
-    }
-}
-
 #[test]
 fn f07_writes_below_a_swapped_directory_never_land_outside() {
     let scene = Scene::new();
     let swapper = swapping(&scene);
     let mut written = 0;
-    while_swapping(&swapper, |n| {
+    swapper.while_it_swaps(|n| {
         let params = json!({"path": scene.at(&format!("d/{}", n % 100)), "content": "x", "mode": "create"});
         let answer = scene.world.send("fs.write", params);
         written += usize::from(answer["results"][0]["status"] == "ok");
         scene.world.send("fs.mkdir", json!({"path": scene.at(&format!("d/m{n}/x")), "parents": true}));
     });
-    drop(swapper);
     println!("{written} files were written");
     scene.outside_is_untouched();
 }
@@ -90,14 +37,13 @@ fn f07_a_file_that_is_swapped_for_a_symlink_is_not_replaced_edited_or_appended_t
     let path = scene.put("t", "one");
     symlink(scene.outside("secret"), scene.at("s")).unwrap();
     let swapper = Swapper::between(path.clone(), scene.at("s"));
-    while_swapping(&swapper, |n| {
+    swapper.while_it_swaps(|n| {
         let _ = match n % 3 {
             0 => scene.world.send("fs.write", json!({"path": path, "content": "one", "mode": "replace"})),
             1 => scene.world.send("fs.write", json!({"path": path, "content": "", "mode": "append"})),
             _ => scene.world.send("fs.edit", json!({"path": path, "old": "o", "new": "o "})),
         };
     });
-    drop(swapper);
     scene.outside_is_untouched();
     let link =
         [path, scene.at("s")].into_iter().filter(|path| fs::symlink_metadata(path).unwrap().is_symlink());
@@ -110,12 +56,11 @@ fn f07_a_file_that_is_swapped_for_another_file_is_not_lost() {
     let (judged, other) = (scene.put("t", "judged"), scene.put("u", "other"));
     let swapper = Swapper::between(judged.clone(), other.clone());
     let mut refused = 0;
-    while_swapping(&swapper, |_| {
+    swapper.while_it_swaps(|_| {
         let answer =
             scene.world.send("fs.write", json!({"path": judged, "content": "judged", "mode": "replace"}));
         refused += usize::from(answer["results"][0]["error"]["code"] == "target_changed");
     });
-    drop(swapper);
     println!("{refused} writes met another file than the one that was judged");
     assert!(fs::read(judged).is_ok() && fs::read(other).is_ok(), "{:?}", scene.tree());
 }
@@ -126,7 +71,7 @@ fn f08_reads_below_a_swapped_directory_never_see_the_outside() {
     scene.put("d/secret", "inside");
     let swapper = swapping(&scene);
     let (mut read, mut denied) = (0, 0);
-    while_swapping(&swapper, |n| {
+    swapper.while_it_swaps(|n| {
         let answer = match n % 3 {
             0 => scene.world.send("fs.read", json!({"path": scene.at("d/secret")})),
             1 => scene.world.send("fs.search", json!({"path": scene.world.root(), "pattern": "."})),
@@ -141,7 +86,6 @@ fn f08_reads_below_a_swapped_directory_never_see_the_outside() {
         read += usize::from(text.contains("inside"));
         denied += usize::from(text.contains("policy_denied"));
     });
-    drop(swapper);
     assert!(read > 0 && denied > 0, "both sides of the race were met: {read} reads, {denied} denials");
     scene.outside_is_untouched();
 }
@@ -150,7 +94,7 @@ fn f08_reads_below_a_swapped_directory_never_see_the_outside() {
 fn f09_moves_from_and_to_a_swapped_directory_neither_bring_in_nor_carry_out() {
     let scene = Scene::new();
     let swapper = swapping(&scene);
-    while_swapping(&swapper, |_| {
+    swapper.while_it_swaps(|_| {
         let to = scene.at("arrived");
         let _ = scene.world.send("fs.move", json!({"from": scene.at("d/secret"), "to": to}));
         assert!(!fs::exists(&to).unwrap(), "a file from outside arrived");
@@ -159,7 +103,6 @@ fn f09_moves_from_and_to_a_swapped_directory_neither_bring_in_nor_carry_out() {
             .world
             .send("fs.move", json!({"from": scene.at("mine"), "to": scene.at("d/mine"), "replace": true}));
     });
-    drop(swapper);
     scene.outside_is_untouched();
 }
 
@@ -170,7 +113,7 @@ fn f23_a_directory_that_is_swapped_while_it_is_removed_takes_nothing_outside_wit
     symlink(&decoy, scene.at("s")).unwrap();
     fs::create_dir_all(scene.at("top/d")).unwrap();
     let swapper = Swapper::between(scene.at("top/d"), scene.at("s"));
-    while_swapping(&swapper, |n| {
+    swapper.while_it_swaps(|n| {
         let path = if n % 2 == 0 { "top" } else { "top/d" };
         let _ = scene.world.send("fs.remove", json!({"path": scene.at(path), "recursive": true}));
         // Made elsewhere and renamed into place: a path through what is swapped could itself lead outside.
@@ -182,6 +125,22 @@ fn f23_a_directory_that_is_swapped_while_it_is_removed_takes_nothing_outside_wit
         }
         assert!(fs::exists(scene.outside("secret")).unwrap());
     });
-    drop(swapper);
+    scene.outside_is_untouched();
+}
+
+#[test]
+fn f23_what_is_removed_below_a_swapped_directory_is_never_outside() {
+    let scene = Scene::new();
+    let swapper = swapping(&scene);
+    let mut removed = 0;
+    swapper.while_it_swaps(|_| {
+        // Put there by its descriptor, since the name may lead outside at any time.
+        let _ = fs::write(scene.at("new"), "x");
+        let _ = scene.world.send("fs.move", json!({"from": scene.at("new"), "to": scene.at("d/secret")}));
+        let answer = scene.world.send("fs.remove", json!({"path": scene.at("d/secret")}));
+        removed += usize::from(answer["results"][0]["status"] == "ok");
+        assert!(fs::exists(scene.outside("secret")).unwrap(), "{answer:#}");
+    });
+    assert!(removed > 0, "nothing was removed at all");
     scene.outside_is_untouched();
 }

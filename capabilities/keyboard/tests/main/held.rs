@@ -1,5 +1,8 @@
 //! Keys that stay down, and what must not stay after them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use llm_os_core::Setup;
 use llm_os_desktop_test_support::{TestDisplay, until};
 use llm_os_keyboard::Keyboard;
@@ -116,7 +119,8 @@ fn a_hold_is_released_and_repeats_nowhere_when_the_focus_moves() {
     assert_eq!(rival.down(), [] as [u8; 0]);
     desk.types("!");
     assert_eq!(second.read_until("!"), "!");
-    assert_eq!(first.content().len() as u64, repeats + 1);
+    // The first program may still have to write down what came last.
+    assert_eq!(first.read_bytes(usize::try_from(repeats).unwrap() + 1).len() as u64, repeats + 1);
 }
 
 #[test]
@@ -213,4 +217,28 @@ fn two_worlds_on_one_display_share_it() {
         assert_eq!(answer["results"][0]["status"], "ok", "{answer:#}");
     }
     assert_eq!(reader.read_until("x"), "日本語x");
+}
+
+#[test]
+fn no_character_is_lost_however_often_the_map_changes_while_a_program_reads() {
+    let desk = Desk::new();
+    let reader = desk.display.tk_text();
+    desk.display.focus(reader.window.id);
+    let second = open(&desk.display);
+    let text: Vec<char> = ('\u{4e00}'..).take(200).collect();
+    // A program on a busy machine is late in reading.
+    let busy = Arc::new(AtomicBool::new(true));
+    for _ in 0..4 {
+        let busy = busy.clone();
+        std::thread::spawn(move || while busy.load(Ordering::Relaxed) {});
+    }
+    // A text of its own for each: nearly every one needs another keycode, or the other half of one.
+    for (index, character) in text.iter().enumerate() {
+        let world = if index % 4 < 2 { &desk.world } else { &second };
+        let answer = world.send("keyboard.type", json!({"text": character.to_string()}));
+        assert_eq!(answer["results"][0]["status"], "ok", "{answer:#}");
+    }
+    busy.store(false, Ordering::Relaxed);
+    desk.types("x");
+    assert_eq!(reader.read_until("x"), text.iter().chain(['x'].iter()).collect::<String>());
 }

@@ -30,6 +30,11 @@ impl Places {
         places
     }
 
+    /// Adds to the policy.
+    pub(crate) fn permit(&self, rules: &str) {
+        fs::write(self.policy(), format!("{POLICY}{rules}")).unwrap();
+    }
+
     /// The directory of what is measured on a disk.
     pub(crate) fn data(&self) -> &Path {
         self.data.path()
@@ -44,7 +49,8 @@ impl Places {
         self.files().join("four-kib.txt")
     }
 
-    fn files(&self) -> PathBuf {
+    /// The root of plans.
+    pub(crate) fn files(&self) -> PathBuf {
         self.data().canonicalize().unwrap().join("files")
     }
 
@@ -85,7 +91,7 @@ impl Daemon {
             .arg("--policy")
             .arg(places.policy())
             .arg("--root")
-            .arg(places.files())
+            .arg(format!("{}:write", places.files().display()))
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
