@@ -67,6 +67,8 @@ impl Answer {
                     plain(id)
                 )
             }
+            // The message itself tells who lets the host run again.
+            (Exit::TryLater, _) if error.code == "halted" => String::new(),
             (Exit::TryLater, _) => {
                 "\ntry again later; whether the host is there tells: llmsh ping".to_owned()
             }

@@ -127,6 +127,24 @@ Examples:
         id: String,
     },
 
+    /// Stops everything: cancels what runs, drops what waits for a human, and lets nothing new begin.
+    ///
+    /// Running programs are killed, keys and buttons that are held down are released. The host stays halted, also when it
+    /// is started again, until it is resumed. Whoever may talk to the host may halt it.
+    #[command(after_help = "\
+Examples:
+  llmsh halt
+  llmsh --approval-socket /run/llm-osd/approval/approval.sock halt")]
+    Halt,
+
+    /// Lets a halted host run again; only an approver may.
+    ///
+    /// What was cancelled or waited stays so: it has to be sent anew.
+    #[command(after_help = "\
+Examples:
+  llmsh resume")]
+    Resume,
+
     /// Verifies and shows the audit log, offline.
     #[command(
         subcommand,

@@ -41,6 +41,21 @@ impl Sockets {
         let option = "--approval-socket or LLM_OSD_APPROVAL_SOCKET";
         socket.map(|socket| Host::new(socket, option)).ok_or_else(|| nowhere(option))
     }
+
+    /// Asks what both sockets take. The approval socket comes first, since no flood of plans fills it; where only one of the
+    /// two is named, the other one may be another host's, and is left alone.
+    pub(crate) fn ask_either<T>(&self, ask: impl Fn(Host) -> Result<T, Failure>) -> Result<T, Failure> {
+        let is_set = |name| variable(name).is_some_and(|value| !value.is_empty());
+        let plan = self.plan.is_some() || is_set("LLM_OSD_SOCKET");
+        let approval = self.approval.is_some() || is_set("LLM_OSD_APPROVAL_SOCKET");
+        match (approval, plan) {
+            (true, false) => self.approval().and_then(ask),
+            (false, true) => self.plan().and_then(ask),
+            (true, true) | (false, false) => {
+                self.approval().and_then(&ask).or_else(|_| self.plan().and_then(&ask))
+            }
+        }
+    }
 }
 
 /// A variable of the environment; a home directory is known without one.

@@ -17,6 +17,7 @@ mod describe;
 mod envelope;
 mod exit;
 mod frames;
+mod halt;
 mod held;
 mod output;
 mod save;
@@ -62,6 +63,8 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Pending => approve::pending(&sockets.approval()?, pretty)?,
         Command::Approve(args) => approve::approve(&sockets.approval()?, &args)?,
         Command::Deny { id } => approve::deny(&sockets.approval()?, &id, pretty)?,
+        Command::Halt => halt::halt(&sockets, pretty)?,
+        Command::Resume => halt::resume(&sockets.approval()?, pretty)?,
         Command::Audit(command) => audit::run(command, pretty)?,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "llmsh", &mut std::io::stdout());

@@ -60,8 +60,10 @@
 //! # fn main() { assert!(Registry::linked().unwrap().action(&llm_os_core::name::ActionName::new("clock.now").unwrap()).is_some()); }
 //! ```
 
+use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -71,6 +73,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::check::Check;
 use crate::effect::{Effect, Effectful, Effects, FactSpec, Kind, Resource, Verb};
 use crate::error::{Code, Fault};
 use crate::name::ActionName;
@@ -112,6 +115,14 @@ pub trait Capability: Sized + Send + Sync + 'static {
     ///
     /// A configuration that cannot be honoured, or a machine that lacks what is needed.
     fn open(config: Self::Config, setup: &Setup) -> Result<Self, Fault>;
+
+    /// What this machine has of what the capability uses, for `llm-osd doctor`. It is asked in the place of
+    /// [`Capability::open`], and has no effect that would outlast it; a check that is required and not held is what keeps the
+    /// host from starting.
+    fn checks(config: &Self::Config, setup: &Setup) -> Vec<Check> {
+        let _ = (config, setup);
+        Vec::new()
+    }
 
     /// Checks values before anything is touched, not even by a system call.
     ///
@@ -181,6 +192,11 @@ pub trait Capability: Sized + Send + Sync + 'static {
     fn disconnected(&self, connection: ConnectionId) {
         let _ = connection;
     }
+
+    /// The host was halted: ends at once what lasts beyond an action, for every connection, such as a key that is down
+    /// or a program that was left running. Actions that run are cancelled besides. Called as often as the host is told to
+    /// halt, and once more when the cancelled actions have ended; must not block for longer than a second.
+    fn halted(&self) {}
 }
 
 /// The connection that a plan came by, unique while the host runs.
@@ -238,6 +254,46 @@ pub struct Setup {
     /// The host's state directory, which no plan can reach: a capability that keeps something between plans makes a
     /// directory of its own name there, with mode 0700. None where nothing may be kept.
     pub state: Option<PathBuf>,
+    /// The chord by which the human before the display halts the host, where the operator wants one. A capability that can
+    /// watch it does, or fails with [`Fault::keeps_host_from_starting`].
+    pub halt_chord: Option<HaltChord>,
+}
+
+/// Keys by which a human halts the host.
+#[derive(Clone)]
+pub struct HaltChord {
+    keys: String,
+    halt: Arc<dyn Fn() + Send + Sync>,
+    is_watched: Arc<AtomicBool>,
+}
+
+impl HaltChord {
+    /// Keys as the configuration spells them, and what to do once they are pressed; that must not block.
+    pub fn new(keys: impl Into<String>, halt: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { keys: keys.into(), halt: Arc::new(halt), is_watched: Arc::default() }
+    }
+
+    /// Keys joined with `+`.
+    pub fn keys(&self) -> &str {
+        &self.keys
+    }
+
+    /// Says that the caller watches it; what to call for each press.
+    pub fn watched(&self) -> Arc<dyn Fn() + Send + Sync> {
+        self.is_watched.store(true, Ordering::SeqCst);
+        self.halt.clone()
+    }
+
+    /// Whether anybody watches it.
+    pub fn is_watched(&self) -> bool {
+        self.is_watched.load(Ordering::SeqCst)
+    }
+}
+
+impl fmt::Debug for HaltChord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("HaltChord").field(&self.keys).finish()
+    }
 }
 
 /// A display and how to reach it.

@@ -20,6 +20,7 @@
 
 pub mod audit;
 pub mod capability;
+mod check;
 pub mod effect;
 pub mod error;
 pub mod file;
@@ -36,9 +37,10 @@ pub mod response;
 pub mod value;
 
 pub use capability::{
-    ActionSpec, Capability, ConnectionId, Context, Display, EffectSpec, Example, Granted, Mode as RootMode,
-    Root, Setup,
+    ActionSpec, Capability, ConnectionId, Context, Display, EffectSpec, Example, Granted, HaltChord,
+    Mode as RootMode, Root, Setup,
 };
+pub use check::Check;
 pub use effect::{Effect, Effectful, Effects, Fact, FactSpec, FactType, Identity, Kind, Resource, Verb};
 pub use error::{Code, Fault};
 pub use inventory;

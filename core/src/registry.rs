@@ -16,6 +16,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::capability::{ActionSpec, Capability, ConnectionId, Context, Setup};
+use crate::check::Check;
 use crate::effect::{Effectful, Effects, Resource};
 use crate::error::{Code, Fault};
 use crate::json::Json;
@@ -31,6 +32,7 @@ pub struct Registration {
     specs: &'static [ActionSpec],
     schemas: fn() -> Schemas,
     open: fn(&Json, &Setup) -> Result<Opened, OpenError>,
+    checks: fn(&Json, &Setup) -> Result<Vec<Check>, OpenError>,
     always_asks: fn(&Resource) -> Option<String>,
 }
 
@@ -44,6 +46,7 @@ impl Registration {
             specs: C::ACTIONS,
             schemas: schemas::<C>,
             open: open::<C>,
+            checks: checks::<C>,
             always_asks: C::always_asks,
         }
     }
@@ -61,6 +64,12 @@ fn open<C: Capability>(config: &Json, setup: &Setup) -> Result<Opened, OpenError
     let opened =
         catch_unwind(AssertUnwindSafe(|| C::open(config, setup))).unwrap_or_else(|_| Err(panicked(C::NAME)));
     Ok(Box::new(Bridge(opened.map_err(OpenError::Fault)?)))
+}
+
+fn checks<C: Capability>(config: &Json, setup: &Setup) -> Result<Vec<Check>, OpenError> {
+    let config = config.read::<C::Config>().map_err(OpenError::Config)?;
+    let checked = catch_unwind(AssertUnwindSafe(|| C::checks(&config, setup)));
+    checked.map_err(|_| OpenError::Fault(panicked(C::NAME)))
 }
 
 struct Schemas {
@@ -113,6 +122,7 @@ pub(crate) trait Erased: Send + Sync {
     fn lacks(&self, verb: &str) -> Option<String>;
     fn cannot_hold(&self, reach: &Reach, profile: &Profile) -> Option<String>;
     fn disconnected(&self, connection: ConnectionId);
+    fn halted(&self);
     fn check(&self, verb: &str, params: &Json) -> Result<Checked, Fault>;
     fn resolve(&self, checked: Checked, caller: &Principal) -> Result<AnyResolved, Fault>;
     fn execute<'a>(
@@ -149,6 +159,10 @@ impl<C: Capability> Erased for Bridge<C> {
     fn disconnected(&self, connection: ConnectionId) {
         // A panic here is the capability's loss alone; the panic hook has told it.
         let _ = catch_unwind(AssertUnwindSafe(|| self.0.disconnected(connection)));
+    }
+
+    fn halted(&self) {
+        let _ = catch_unwind(AssertUnwindSafe(|| self.0.halted()));
     }
 
     fn check(&self, verb: &str, params: &Json) -> Result<Checked, Fault> {
@@ -340,6 +354,31 @@ impl Registry {
         Ok(())
     }
 
+    /// What every capability says of this machine, each with its name. What would keep it from being opened is a check as
+    /// well.
+    pub fn checks(&self, configs: &BTreeMap<String, Json>, setup: &Setup) -> Vec<(String, Check)> {
+        let mut all = Vec::new();
+        for name in configs.keys().filter(|name| !self.linked.contains_key(name.as_str())) {
+            let linked = self.linked.keys().copied().collect::<Vec<_>>().join(", ");
+            let why = RegistryError::NoSuchCapability { name: name.clone(), linked }.to_string();
+            all.push((name.clone(), Check::lacking("linked", why).required()));
+        }
+        let empty = Json::Object(BTreeMap::new());
+        for (name, (registration, _)) in &self.linked {
+            let checks = match (registration.checks)(configs.get(*name).unwrap_or(&empty), setup) {
+                Ok(checks) => checks,
+                Err(OpenError::Fault(fault)) => vec![Check::lacking("checks", fault.message).required()],
+                Err(OpenError::Config(e)) => {
+                    let path = e.path().trim_start_matches('$').to_owned();
+                    let why = format!("capabilities.{name}{path}: {}", e.message());
+                    vec![Check::lacking("configuration", why).required()]
+                }
+            };
+            all.extend(checks.into_iter().map(|check| ((*name).to_owned(), check)));
+        }
+        all
+    }
+
     /// Every action, sorted by name.
     pub fn actions(&self) -> impl Iterator<Item = &Action> {
         self.actions.values()
@@ -394,6 +433,15 @@ impl Registry {
         for (_, state) in self.linked.values() {
             if let State::Open(opened) = state {
                 opened.disconnected(connection);
+            }
+        }
+    }
+
+    /// Tells every open capability that the host was halted.
+    pub fn halted(&self) {
+        for (_, state) in self.linked.values() {
+            if let State::Open(opened) = state {
+                opened.halted();
             }
         }
     }

@@ -25,6 +25,7 @@ use llm_os_core::{Fault, Principal};
 use sha2::Sha256;
 
 use self::disk::{Directory, Disk};
+pub(crate) use self::files::{owned, private};
 use self::group::Group;
 use self::once::Once;
 

@@ -21,12 +21,14 @@ use crate::start;
 #[command(
     name = "llm-osd",
     version,
+    args_conflicts_with_subcommands = true,
     after_help = "\
 Examples:
   llm-osd                                       run with what is configured, or the defaults
   llm-osd --root ~/project:write --policy preset:workspace
   llm-osd --virtual-display 1280x800 --policy preset:virtual-desktop
   llm-osd --config /etc/llm-osd.toml
+  llm-osd doctor                                what can this machine enforce, and would the host start?
   llm-osd policy check my.cedar                 is this policy accepted?
   llm-osd policy schema                         what can policies talk about?
 
@@ -92,6 +94,21 @@ enum Command {
     /// Check, test and explain policies.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Show what this machine can enforce, and whether a host would start on it.
+    ///
+    /// Looks at what a start looks at, with the same flags and configuration, and leaves everything as it is. The exit code is
+    /// 0 where a host would start, else 1.
+    #[command(after_help = "\
+Examples:
+  llm-osd doctor
+  llm-osd doctor --config /etc/llm-osd.toml --json")]
+    Doctor {
+        #[command(flatten)]
+        run: RunArgs,
+        /// Prints one JSON object instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Parses the arguments and does what they say.
@@ -102,6 +119,7 @@ pub(crate) fn run() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();
     match args.command {
         Some(Command::Policy(command)) => crate::policy::command(command),
+        Some(Command::Doctor { run, json }) => crate::doctor::command(run, json),
         None => match start::run(args.run) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

@@ -64,6 +64,9 @@ pub(crate) fn describe(
     if let Some(display) = &host.display {
         all["display"] = json!(display);
     }
+    if let (Some(halt), _) = host.running.halted() {
+        all["halted"] = json!(halt);
+    }
     Ok(all)
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct DisplayConfig {
     pub(crate) own: Option<Size>,
     /// A display that exists.
     pub(crate) name: Option<Name>,
+    /// Keys by which the human before the display halts the host.
+    pub(crate) halt_chord: Option<String>,
 }
 
 /// Why there is no display. Each message ends with the next step.

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::approvals::Desk;
 use crate::audit::Log;
 use crate::config;
+use crate::halt::HaltFile;
 use crate::policy::{Policy, PolicyError, Protected, Source};
 use crate::server::{Door, Peer};
 use crate::verbs;
@@ -32,6 +33,7 @@ pub(crate) struct Host {
     pub(crate) display: Option<Display>,
     pub(crate) limits: config::Limits,
     pub(crate) running: Running,
+    pub(crate) halt_file: HaltFile,
     pub(crate) plan_uids: BTreeSet<u32>,
     pub(crate) approver_uids: BTreeSet<u32>,
     pub(crate) policy_source: Source,

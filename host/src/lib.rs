@@ -23,10 +23,13 @@ mod cli;
 mod config;
 mod describe;
 mod display;
+mod doctor;
+mod halt;
 mod host;
 mod places;
 mod policy;
 mod server;
+mod settings;
 mod start;
 mod verbs;
 

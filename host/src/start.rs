@@ -1,6 +1,6 @@
 //! From a configuration to a serving host, and back to nothing. What cannot be checked keeps it from starting.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -13,20 +13,22 @@ use llm_os_core::audit::{Entry, Event};
 use llm_os_core::pipeline::Ledger;
 use llm_os_core::registry::RegistryError;
 use llm_os_core::value::hex;
-use llm_os_core::{Display, Fault, Judge, Registry, Root, RootMode, Setup};
+use llm_os_core::{Display, Fault, HaltChord, Judge, Registry, Root, RootMode, Setup};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::approvals::Desk;
 use crate::audit::{self, Log};
 use crate::cli::RunArgs;
-use crate::config::{Config, ConfigError, RootConfig, line_of};
-use crate::display::{DisplayConfig, DisplayError, Name, Size, VirtualDisplay};
+use crate::config::{ConfigError, RootConfig, line_of};
+use crate::display::{DisplayConfig, DisplayError, VirtualDisplay};
+use crate::halt::HaltFile;
 use crate::host::{Host, running::Running};
-use crate::places::Places;
-use crate::policy::{Policy, PolicyError, Protected, Source};
-use crate::server::{self, Access, ListenError, listen};
+use crate::policy::{Policy, PolicyError};
+use crate::server::{self, ListenError, listen};
+use crate::settings::{Settings, real_root};
 
 /// Why the host does not start.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +51,8 @@ pub(crate) enum StartError {
     Record(#[from] Fault),
     #[error("there is no display: {0}")]
     Display(#[from] DisplayError),
+    #[error("display.halt_chord: found \"{keys}\", and {why}")]
+    HaltChord { keys: String, why: &'static str },
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error("{0}")]
@@ -61,55 +65,19 @@ pub(crate) enum StartError {
 ///
 /// Whatever keeps it from starting.
 pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
-    let places = Places::find()?;
-    let (config, file) = read_config(&args, &places)?;
-    let socket = args.socket.or(config.socket.clone()).unwrap_or(places.socket);
-    let approval_socket =
-        args.approval_socket.or(config.approval_socket.clone()).unwrap_or(places.approval_socket);
-    let state = args.state_dir.or(config.state_dir.clone()).unwrap_or(places.state);
-    let source = args.policy.or(config.policy.clone()).map_or(Ok(Source::default()), |text| text.parse());
-    let source: Source = source.map_err(StartError::PolicySource)?;
-
-    let roots: Vec<RootConfig> =
-        config.roots.iter().cloned().chain(args.roots.into_iter().map(|r| r.0)).collect();
-    let roots = real_roots(&roots, &places.workspace)?;
+    let settings = Settings::of(args)?;
+    let (access, [plan_uids, approver_uids]) = (settings.access()?, settings.uids());
+    let roots = real_roots(&settings)?;
     let mut registry = Registry::linked().map_err(|e| StartError::Capability(e.to_string()))?;
-    let tables = config.capability_tables().map_err(StartError::Capability)?;
-    let policy_file = if let Source::Path(path) = &source { Some(std::path::absolute(path)?) } else { None };
-    let own_files = [
-        Some(state.clone()),
-        Some(places.config.clone()),
-        file.clone(),
-        policy_file,
-        Some(std::env::current_exe()?),
-    ];
-    let socket_dirs = [&socket, &approval_socket].map(|socket| socket.parent().map(Path::to_owned));
-    let made = [Some(&state), socket_dirs[0].as_ref(), socket_dirs[1].as_ref()];
-    let made: Vec<_> = made.into_iter().flatten().cloned().collect();
-    let protected = Protected::new(own_files.into_iter().chain(socket_dirs).flatten())?;
+    let tables = settings.config.capability_tables().map_err(StartError::Capability)?;
+    let protected = settings.protected()?;
     // Before the policy is loaded: only what exists can be hidden from programs. Who uses them says what is wrong.
-    for directory in made {
+    for directory in settings.directories() {
         let _ = DirBuilder::new().recursive(true).mode(0o700).create(directory);
     }
-    let policy = Policy::load(&source, &registry, &roots, protected.clone())?;
+    let policy = Policy::load(&settings.source, &registry, &roots, protected.clone())?;
     policy.notes().iter().for_each(|note| tracing::warn!("policy: {note}"));
-
-    let own = rustix::process::geteuid().as_raw();
-    let uids = |list: &Option<Vec<u32>>| list.clone().map_or(BTreeSet::from([own]), BTreeSet::from_iter);
-    let (plan_uids, approver_uids) = (uids(&config.plan_uids), uids(&config.approver_uids));
-    let others = plan_uids.union(&approver_uids).any(|uid| *uid != own);
-    let access = match (others, config.socket_gid) {
-        (true, Some(gid)) => Access::Group(gid),
-        (true, None) => {
-            let why =
-                "plan_uids or approver_uids list other users: name the group that may reach the sockets"
-                    .to_owned();
-            return Err(
-                ConfigError::Value { path: file.unwrap_or(places.config), field: "socket_gid", why }.into()
-            );
-        }
-        (false, _) => Access::Own,
-    };
+    let Settings { config, file, socket, approval_socket, state, source, display: configured, .. } = settings;
 
     let log = Log::open(
         &state,
@@ -119,15 +87,28 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
         },
     )?;
     // Only who holds the log's lock may touch what lies beside it. Dropped after the host, whose capabilities use it.
-    let (_own_display, display) = display(args.virtual_display, args.display, &config.display, &state)?;
-    let setup = Setup { roots: roots.clone(), display: display.clone(), state: Some(state.clone()) };
+    let (_own_display, display) = display(&configured, &state)?;
+    let pressed = Arc::new(Notify::new());
+    let chord = halt_chord(configured.halt_chord.as_deref(), display.as_ref(), &pressed)?;
+    let setup = Setup {
+        roots: roots.clone(),
+        display: display.clone(),
+        state: Some(state.clone()),
+        halt_chord: chord.clone(),
+    };
     registry.open(&tables, &setup).map_err(|e| StartError::Capability(located(&e, file.as_deref())))?;
+    if let Some(chord) = chord.as_ref().filter(|chord| !chord.is_watched()) {
+        let why = "no capability of this host can watch it: link the keyboard, or leave it out";
+        return Err(StartError::HaltChord { keys: chord.keys().to_owned(), why });
+    }
     policy.check_held(&registry)?;
     warn_of_unavailable(&registry);
     let plan = listen(&socket, access)?;
     let approval = listen(&approval_socket, access)?;
     let mut boot = [0; 6];
     getrandom::fill(&mut boot).map_err(io::Error::other)?;
+    let halt_file = HaltFile::of(&state);
+    let halt = halt_file.read();
     let desk = Desk::new(Duration::from_secs(config.confirmation.pending_s), config.confirmation.max_pending);
     let host = Arc::new(Host {
         registry,
@@ -135,7 +116,8 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
         desk,
         roots,
         display,
-        running: Running::new(config.limits.running, config.limits.queued),
+        running: Running::new(config.limits.running, config.limits.queued, halt),
+        halt_file,
         limits: config.limits,
         plan_uids,
         approver_uids,
@@ -148,7 +130,13 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
     });
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build()?;
-    let served = runtime.block_on(serve(host, plan, approval, &socket));
+    let served = runtime.block_on(async {
+        let by = chord.map(|chord| format!("the key chord {}", chord.keys()));
+        let halting = by.map(|by| tokio::spawn(halt_when(pressed, host.clone(), by)));
+        let served = serve(host, plan, approval, &socket).await;
+        halting.iter().for_each(tokio::task::JoinHandle::abort);
+        served
+    });
     let _ = (fs::remove_file(&socket), fs::remove_file(&approval_socket));
     served
 }
@@ -161,13 +149,22 @@ async fn serve(
 ) -> Result<(), StartError> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = CancellationToken::new();
-    let data = json!({
+    let (halt, _) = host.running.halted();
+    let mut data = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "policy": host.policy_source.to_string(),
         "policy_sha256": host.policy().policy_sha256(),
         "roots": host.roots,
         "display": host.display,
     });
+    if let Some(halt) = &halt {
+        tracing::warn!(
+            since = halt.since,
+            by = halt.by,
+            "the host is halted: llmsh resume lets it run again"
+        );
+        data["halted"] = json!(halt);
+    }
     let _durable = host.log.write(vec![Entry { data: Some(data), ..Entry::new(Event::Start) }]).await?;
     let (plan, approval) =
         (tokio::net::UnixListener::from_std(plan)?, tokio::net::UnixListener::from_std(approval)?);
@@ -194,15 +191,6 @@ async fn serve(
     Ok(())
 }
 
-fn read_config(args: &RunArgs, places: &Places) -> Result<(Config, Option<PathBuf>), StartError> {
-    let file = match &args.config {
-        Some(file) => Some(std::path::absolute(file)?),
-        None => Some(places.config.clone()).filter(|file| file.exists()),
-    };
-    let config = file.as_deref().map(Config::read).transpose()?.unwrap_or_default();
-    Ok((config, file))
-}
-
 /// One line for each reason.
 fn warn_of_unavailable(registry: &Registry) {
     let mut reasons = BTreeMap::<_, Vec<_>>::new();
@@ -216,18 +204,12 @@ fn warn_of_unavailable(registry: &Registry) {
     }
 }
 
-/// The display that plans may drive: a flag over what is configured, and none where neither is given.
+/// The display that plans may drive; one of the host's own is started.
 fn display(
-    size: Option<Size>,
-    name: Option<Name>,
     configured: &DisplayConfig,
     state: &Path,
 ) -> Result<(Option<VirtualDisplay>, Option<Display>), StartError> {
-    let (size, name) = match (size, name) {
-        (None, None) => (configured.own, configured.name.clone()),
-        given => given,
-    };
-    match (size, name) {
+    match (configured.own, &configured.name) {
         (Some(size), _) => {
             let own = VirtualDisplay::start(size, state)?;
             let its = own.display.clone();
@@ -239,25 +221,47 @@ fn display(
     }
 }
 
-/// The roots in their real form; without any, the workspace, which is then made.
-fn real_roots(configured: &[RootConfig], workspace: &Path) -> Result<Vec<Root>, StartError> {
-    let default = RootConfig { path: workspace.to_owned(), mode: RootMode::Write };
-    let configured = if configured.is_empty() {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(workspace);
-        made.map_err(|source| StartError::Root { path: workspace.to_owned(), source })?;
-        std::slice::from_ref(&default)
-    } else {
-        configured
-    };
-    let real = |root: &RootConfig| {
-        let refused = |source| StartError::Root { path: root.path.clone(), source };
-        let path = fs::canonicalize(&root.path).map_err(refused)?;
-        if !path.is_dir() {
-            return Err(refused(io::Error::new(io::ErrorKind::NotADirectory, "it is not a directory")));
+/// The chord that halts the host, which tells of each press by `pressed`.
+fn halt_chord(
+    keys: Option<&str>,
+    display: Option<&Display>,
+    pressed: &Arc<Notify>,
+) -> Result<Option<HaltChord>, StartError> {
+    match (keys, display) {
+        (None, _) => Ok(None),
+        (Some(keys), None) => {
+            let why =
+                "there is no display to press it on: set display.virtual or display.name, or leave it out";
+            Err(StartError::HaltChord { keys: keys.to_owned(), why })
         }
-        Ok(Root { path, mode: root.mode })
-    };
-    configured.iter().map(real).collect()
+        (Some(keys), Some(_)) => {
+            let pressed = pressed.clone();
+            Ok(Some(HaltChord::new(keys, move || pressed.notify_one())))
+        }
+    }
+}
+
+/// Halts the host for each press that finds it running.
+async fn halt_when(pressed: Arc<Notify>, host: Arc<Host>, by: String) {
+    loop {
+        pressed.notified().await;
+        if host.running.halted().0.is_none()
+            && let Err(fault) = host.halt(by.clone(), None, None).await
+        {
+            tracing::error!("{fault}");
+        }
+    }
+}
+
+/// The roots in their real form; without any, the workspace, which is then made.
+fn real_roots(settings: &Settings) -> Result<Vec<Root>, StartError> {
+    if !settings.roots.is_empty() {
+        return settings.roots.iter().map(real_root).collect();
+    }
+    let workspace = &settings.places.workspace;
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(workspace);
+    made.map_err(|source| StartError::Root { path: workspace.clone(), source })?;
+    Ok(vec![real_root(&RootConfig { path: workspace.clone(), mode: RootMode::Write })?])
 }
 
 /// An error in a capability's table, with file and line.

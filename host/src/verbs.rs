@@ -31,6 +31,7 @@ enum PlanVerb {
     Describe { actions: Option<Vec<String>> },
     AwaitConfirmation { pending_id: String, wait_secret: Secret, wait_ms: u64 },
     Cancel { request_id: String },
+    Halt {},
 }
 
 /// What the approval socket understands.
@@ -43,7 +44,12 @@ enum ApprovalVerb {
     Deny { pending_id: String },
     Hold { plan: Json, uid: u32 },
     Reload {},
+    Halt {},
+    Resume {},
 }
+
+const PLAN_VERBS: &[&str] = &["ping", "describe", "await_confirmation", "cancel", "halt"];
+const APPROVAL_VERBS: &[&str] = &["ping", "pending", "approve", "deny", "hold", "reload", "halt", "resume"];
 
 /// Answers a request whose one action is `host.*`.
 pub(crate) async fn answer(
@@ -83,41 +89,43 @@ async fn answered(
         return Err(Fault::invalid("$.mode", "a host verb is executed, not planned; expected \"execute\""));
     }
     match door {
-        Door::Plan => match read::<PlanVerb>(request, &["ping", "describe", "await_confirmation", "cancel"])?
-        {
-            PlanVerb::Ping {} => Ok(ping()),
+        Door::Plan => match read::<PlanVerb>(request, PLAN_VERBS)? {
+            PlanVerb::Ping {} => Ok(ping(host)),
             PlanVerb::Describe { actions } => describe::describe(host, request, peer, actions.as_deref()),
             PlanVerb::AwaitConfirmation { pending_id, wait_secret, wait_ms } => {
                 let waited = await_confirmation(host, &pending_id, &wait_secret, wait_ms);
                 tokio::select! {
                     answer = waited => answer,
                     () = cancel.cancelled() => Err(Fault::new(Code::CANCELLED, "the connection is gone")),
-                    () = host.running.closing() => Err(Fault::new(Code::HALTED, "the host is stopping")),
+                    fault = host.running.refusing() => Err(fault),
                 }
             }
             PlanVerb::Cancel { request_id } => cancel_plan(host, request, peer, &request_id),
+            PlanVerb::Halt {} => halt(host, request, peer).await,
         },
-        Door::Approval => {
-            match read::<ApprovalVerb>(request, &["ping", "pending", "approve", "deny", "hold", "reload"])? {
-                ApprovalVerb::Ping {} => Ok(ping()),
-                ApprovalVerb::Pending { pending_id: None } => {
-                    let pending = host.desk.pending();
-                    Ok(json!({"pending": pending.iter().map(summary).collect::<Vec<_>>()}))
-                }
-                ApprovalVerb::Pending { pending_id: Some(id) } => {
-                    host.desk.find(&id).map(|held| shown(&held))
-                }
-                ApprovalVerb::Approve { pending_id, sha256 } => {
-                    approve(host, peer, &pending_id, &sha256).await
-                }
-                ApprovalVerb::Deny { pending_id } => deny(host, peer, &pending_id).await,
-                ApprovalVerb::Hold { plan, uid } => hold(host, peer, &plan, uid).await,
-                ApprovalVerb::Reload {} => {
-                    let policy = host.reload(&peer.who).await?;
-                    Ok(json!({"policy_sha256": policy.policy_sha256()}))
-                }
+        Door::Approval => match read::<ApprovalVerb>(request, APPROVAL_VERBS)? {
+            ApprovalVerb::Ping {} => Ok(ping(host)),
+            ApprovalVerb::Pending { pending_id: None } => {
+                let pending = host.desk.pending();
+                Ok(json!({"pending": pending.iter().map(summary).collect::<Vec<_>>()}))
             }
-        }
+            ApprovalVerb::Pending { pending_id: Some(id) } => host.desk.find(&id).map(|held| shown(&held)),
+            ApprovalVerb::Approve { pending_id, sha256 } => {
+                is_running(host)?;
+                approve(host, peer, &pending_id, &sha256).await
+            }
+            ApprovalVerb::Deny { pending_id } => deny(host, peer, &pending_id).await,
+            ApprovalVerb::Hold { plan, uid } => {
+                is_running(host)?;
+                hold(host, peer, &plan, uid).await
+            }
+            ApprovalVerb::Reload {} => {
+                let policy = host.reload(&peer.who).await?;
+                Ok(json!({"policy_sha256": policy.policy_sha256()}))
+            }
+            ApprovalVerb::Halt {} => halt(host, request, peer).await,
+            ApprovalVerb::Resume {} => host.resume(&peer.who, &request.calls[0].reason).await,
+        },
     }
 }
 
@@ -134,8 +142,22 @@ fn read<'de, T: Deserialize<'de>>(request: &'de Request, verbs: &[&str]) -> Resu
     })
 }
 
-fn ping() -> Value {
-    json!({"host": "llm-osd", "version": env!("CARGO_PKG_VERSION"), "protocol": VERSION})
+fn ping(host: &Host) -> Value {
+    let mut pong = json!({"host": "llm-osd", "version": env!("CARGO_PKG_VERSION"), "protocol": VERSION});
+    if let (Some(halt), _) = host.running.halted() {
+        pong["halted"] = json!(halt);
+    }
+    pong
+}
+
+/// Whoever may talk to the host may stop it.
+async fn halt(host: &Host, request: &Request, peer: &Peer) -> Result<Value, Fault> {
+    host.halt(format!("user {}", peer.who.uid), Some(&peer.who), Some(&request.calls[0].reason)).await
+}
+
+/// Nothing is approved or held while the host is halted: it would run after it.
+fn is_running(host: &Host) -> Result<(), Fault> {
+    host.running.halted().0.map_or(Ok(()), |halt| Err(halt.fault()))
 }
 
 async fn await_confirmation(host: &Host, id: &str, secret: &Secret, wait_ms: u64) -> Result<Value, Fault> {

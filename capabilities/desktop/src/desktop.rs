@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak, mpsc};
 use std::time::Duration;
 
-use llm_os_core::{Code, ConnectionId, Context, Display, Fault, Setup};
+use llm_os_core::{Check, Code, ConnectionId, Context, Display, Fault, Setup};
 
 use crate::other;
 use crate::x11::Session;
@@ -38,6 +38,18 @@ pub enum Backend {
     Other,
 }
 
+impl Backend {
+    /// What drives a display of this name.
+    pub fn of(display: &Display) -> Self {
+        let name = &display.name;
+        let is_wayland = name.starts_with("wayland") || name.starts_with('/');
+        if is_wayland || !cfg!(target_os = "linux") { Backend::Other } else { Backend::X11 }
+    }
+}
+
+const NO_DISPLAY: &str = "the host drives no display: start it with --virtual-display 1280x800 for one of its own, or with \
+                          --display NAME for one that exists";
+
 type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 
 /// The one display of a host, shared by the capabilities that drive it.
@@ -61,9 +73,7 @@ impl Desktop {
     /// `unavailable` where there is none, with what to do.
     pub fn open(setup: &Setup) -> Result<Arc<Self>, Fault> {
         let Some(display) = &setup.display else {
-            let message = "the host drives no display: start it with --virtual-display 1280x800 for one of its own, \
-                 or with --display NAME for one that exists";
-            return Err(Fault::new(Code::UNAVAILABLE, message));
+            return Err(Fault::new(Code::UNAVAILABLE, NO_DISPLAY));
         };
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(desktop) = open.get(&display.name).and_then(Weak::upgrade) {
@@ -89,6 +99,19 @@ impl Desktop {
         Ok(desktop)
     }
 
+    /// Whether the display that the operator gave can be reached, for `llm-osd doctor`.
+    pub fn check(setup: &Setup) -> Check {
+        let Some(display) = &setup.display else { return Check::lacking("display", NO_DISPLAY) };
+        let reached = match Backend::of(display) {
+            Backend::X11 => Session::look(display).map(drop),
+            Backend::Other => other::Session::connect(display).map(drop),
+        };
+        match reached {
+            Ok(()) => Check::held("display", display.name.as_str()),
+            Err(fault) => Check::lacking("display", fault.message),
+        }
+    }
+
     /// The display.
     pub fn display(&self) -> &Display {
         &self.display
@@ -96,9 +119,7 @@ impl Desktop {
 
     /// What drives it.
     pub fn backend(&self) -> Backend {
-        let name = &self.display.name;
-        let is_wayland = name.starts_with("wayland") || name.starts_with('/');
-        if is_wayland || !cfg!(target_os = "linux") { Backend::Other } else { Backend::X11 }
+        Backend::of(&self.display)
     }
 
     /// Works on the X session and waits for the result, without yielding: for `resolve`, which only looks.
@@ -188,15 +209,24 @@ impl Desktop {
 
     /// Lets go of every key and button that plans of this connection hold down. Waits for at most a second.
     pub fn release(&self, connection: ConnectionId) {
+        self.release_of(move |holder| holder == connection);
+    }
+
+    /// The same for all connections.
+    pub fn release_all(&self) {
+        self.release_of(|_| true);
+    }
+
+    fn release_of(&self, is_one: impl Fn(ConnectionId) -> bool + Send + 'static) {
         let (give, take) = mpsc::sync_channel(1);
         let queued = self.queue(Box::new(move |worker| {
             if let Some(session) = &mut worker.session
-                && session.release(|holder| holder == connection).is_err()
+                && session.release(&is_one).is_err()
             {
                 worker.session = None;
             }
             if let Some(session) = &mut worker.other
-                && session.release(|holder, _| holder == connection).is_err()
+                && session.release(|holder, _| is_one(holder)).is_err()
             {
                 worker.other = None;
             }

@@ -5,6 +5,7 @@
 
 mod authority;
 mod capture;
+mod chord;
 mod cursor;
 mod damage;
 mod grabs;
@@ -33,6 +34,7 @@ use x11rb::protocol::xproto::{ConnectionExt as _, CreateWindowAux, EventMask, Wi
 use x11rb::protocol::{res, xtest};
 use x11rb::rust_connection::RustConnection;
 
+pub use chord::ChordWatch;
 pub use damage::Watch;
 pub use guard::{Aim, Guarded};
 pub use held::Held;
@@ -116,23 +118,33 @@ impl Session {
     ///
     /// `unavailable` with what to do: no server, no permission, a missing extension.
     pub(crate) fn connect(display: &Display) -> Result<Self, Fault> {
-        let unavailable = |why: String| {
-            let message = format!(
-                "the display {} cannot be used: {why}; check that its X server runs and that this user may connect to it",
-                display.name
-            );
-            Fault::new(Code::UNAVAILABLE, message)
-        };
-        let (conn, screen) = authority::connect(display).map_err(unavailable)?;
-        let root = conn.setup().roots[screen].root;
-        let mut session = Self::prepare(conn, root, display).map_err(|trouble| match trouble {
-            Trouble::Lost(why) => unavailable(why),
-            Trouble::Fault(fault) => fault,
-        })?;
+        let mut session = Self::look(display)?;
         session
             .release_leftovers()
-            .map_err(|_| unavailable("its input devices cannot be read".to_owned()))?;
+            .map_err(|_| Self::unavailable(display, "its input devices cannot be read"))?;
         Ok(session)
+    }
+
+    /// Connects and leaves everything as it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::connect`].
+    pub(crate) fn look(display: &Display) -> Result<Self, Fault> {
+        let (conn, screen) = authority::connect(display).map_err(|why| Self::unavailable(display, &why))?;
+        let root = conn.setup().roots[screen].root;
+        Self::prepare(conn, root, display).map_err(|trouble| match trouble {
+            Trouble::Lost(why) => Self::unavailable(display, &why),
+            Trouble::Fault(fault) => fault,
+        })
+    }
+
+    fn unavailable(display: &Display, why: &str) -> Fault {
+        let message = format!(
+            "the display {} cannot be used: {why}; check that its X server runs and that this user may connect to it",
+            display.name
+        );
+        Fault::new(Code::UNAVAILABLE, message)
     }
 
     fn prepare(conn: RustConnection, root: u32, display: &Display) -> Result<Self, Trouble> {

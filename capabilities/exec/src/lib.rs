@@ -36,8 +36,8 @@ mod walk;
 use std::time::Duration;
 
 use llm_os_core::{
-    ActionSpec, Capability, Code, Context, Effectful, Effects, Fault, Granted, Principal, Profile, Reach, Registration,
-    Resource, Setup,
+    ActionSpec, Capability, Check, Code, Context, Effectful, Effects, Fault, Granted, Principal, Profile,
+    Reach, Registration, Resource, Setup,
 };
 
 pub use action::{Action, SignalName, Stage};
@@ -115,6 +115,10 @@ impl Capability for Exec {
         let roots = Roots::open(setup);
         let handles = Handles::open(config.handles.clone(), setup);
         Ok(Self { config, setup: setup.clone(), sandbox, cache: Cache::default(), roots, handles })
+    }
+
+    fn checks(config: &Config, _: &Setup) -> Vec<Check> {
+        sandbox::checks(&config.sandbox)
     }
 
     fn cannot_hold(&self, reach: &Reach, profile: &Profile) -> Option<String> {
@@ -205,16 +209,15 @@ impl Capability for Exec {
     fn lacks(&self, verb: &str) -> Option<String> {
         if verb == "start" { self.handles.lacks() } else { None }
     }
+
+    fn halted(&self) {
+        self.handles.stop_all();
+    }
 }
 
 llm_os_core::inventory::submit!(Registration::of::<Exec>());
 
 impl Exec {
-    /// Kills every program that goes on after its plan, and forgets all of them.
-    pub fn stop_all(&self) {
-        self.handles.stop_all();
-    }
-
     fn command(&self, asked: Asked) -> Result<Command, Fault> {
         Command::resolve(asked, &self.config, &self.setup, &self.cache)
     }

@@ -4,6 +4,7 @@
 //! its view of the file system, which keeps an init ready ([`pool`]); the policy that a plan began with says of which kind
 //! its programs are.
 
+mod checks;
 mod filter;
 mod group;
 mod machine;
@@ -24,6 +25,7 @@ use crate::EXEC_FAILED;
 use crate::config::{Layer, SandboxConfig};
 use crate::spawn::{Failed, Isolation, Program, Stage, Tree};
 
+pub(crate) use checks::checks;
 pub(crate) use filter::IMAGE;
 pub(crate) use group::Group;
 pub(crate) use system::holds as system_holds;

@@ -12,7 +12,7 @@ use crate::output::Output;
 use crate::roots::{Entry, Roots, Slot, is_below, sync};
 use crate::stage::{open_to_sync, rename};
 use crate::tree::{Item, judge_all};
-use crate::undo::Keep;
+use crate::undo::{Keep, is_kept};
 use crate::write::writable_slot;
 
 /// Something to move.
@@ -101,13 +101,13 @@ fn put_over(from: &Entry, to: &Entry, judged: &Meta, old: &Meta, keep: &Keep<'_>
         let message = format!("only a file replaces a file: remove \"{}\" first", shown(&to.path()));
         return Err(Fault::new(WRITE_FAILED, message));
     }
-    keep.relocate(from, to, judged)?;
+    let kept = keep.relocate(from, to, judged)?;
     let exchange = || {
         rename(&from.dir, &from.name, &to.dir, &to.name, RenameFlags::EXCHANGE)
             .map_err(|e| failed(from, to, e))
     };
     exchange()?;
-    if !is(to, judged) || !is(from, old) {
+    if !is(to, judged) || !is(from, old) || !is_kept(&kept, &from.dir, &from.name) {
         exchange()?;
         return Err(target_changed(&from.path()));
     }

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use crate::fault::{WRITE_FAILED, target_changed, write_failed};
 use crate::kernel::{Meta, open_below, open_directory};
 use crate::roots::{Entry, sync};
-use crate::undo::Keep;
+use crate::undo::{Keep, is_kept};
 
 /// A new file or directory that has no name of its own yet. Dropped before it is published, it is removed.
 pub(crate) struct Staged<'a> {
@@ -97,8 +97,7 @@ impl<'a> Staged<'a> {
                 let dir = &self.place.dir;
                 exchange(dir, &self.name, &self.place.name, &path)?;
                 let came_out = Meta::at(dir.fd(), &self.name);
-                let is_kept = |old: &Meta| kept.first().is_none_or(|(_, node)| node.is_still(old));
-                if !came_out.is_ok_and(|old| old.same(&judged.meta) && is_kept(&old)) {
+                if !came_out.is_ok_and(|old| old.same(&judged.meta)) || !is_kept(&kept, dir, &self.name) {
                     exchange(dir, &self.name, &self.place.name, &path)?;
                     // Only what was staged here is removed on drop; should yet another file have come out, it stays.
                     let own =

@@ -85,9 +85,9 @@ impl<'a> Keep<'a> {
         Ok(before)
     }
 
-    /// An entry is about to get the name of another, which is replaced where it is there.
-    pub(crate) fn relocate(&self, from: &Entry, to: &Entry, judged: &Meta) -> Result<(), Fault> {
-        let Some(store) = self.store else { return Ok(()) };
+    /// An entry is about to get the name of another, which is replaced where it is there. Gives what was kept.
+    pub(crate) fn relocate(&self, from: &Entry, to: &Entry, judged: &Meta) -> Result<Tree, Fault> {
+        let Some(store) = self.store else { return Ok(Tree::new()) };
         let (source, target) = (from.path(), to.path());
         let (name, path, meta) = (from.name.clone(), source.clone(), judged.clone());
         let item = Item { name, path, meta, covered: true };
@@ -98,9 +98,10 @@ impl<'a> Keep<'a> {
         let steps = if before.is_empty() {
             vec![step]
         } else {
-            vec![Step::Put { path: Bytes(target), before, after: Tree::new() }, step]
+            vec![Step::Put { path: Bytes(target), before: before.clone(), after: Tree::new() }, step]
         };
-        self.commit(keeping, steps)
+        self.commit(keeping, steps)?;
+        Ok(before)
     }
 
     fn begin(&self, store: &'a Store) -> Keeping<'a> {
@@ -125,4 +126,9 @@ impl<'a> Keep<'a> {
     fn pace(&self) -> impl Fn() -> Result<(), Fault> {
         || self.cx.stopped().map_or(Ok(()), Err)
     }
+}
+
+/// Whether what has this name now is what was kept, as far as that can be told without reading it; true where undo is off.
+pub(crate) fn is_kept(kept: &Tree, dir: &Handle, name: &[u8]) -> bool {
+    kept.first().is_none_or(|(_, node)| Meta::at(dir.fd(), name).is_ok_and(|now| node.is_still(&now)))
 }

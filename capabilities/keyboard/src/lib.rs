@@ -23,8 +23,10 @@ use std::sync::Arc;
 
 use llm_os_core::capability::NoConfig;
 use llm_os_core::{
-    ActionSpec, Capability, ConnectionId, Context, Effectful, Effects, Fault, Granted, Registration, Setup,
+    ActionSpec, Capability, Check, Code, ConnectionId, Context, Display, Effectful, Effects, Fault, Granted,
+    HaltChord, Registration, Setup,
 };
+use llm_os_desktop::x11::ChordWatch;
 use llm_os_desktop::{Backend, Desktop};
 
 pub use action::{Action, Control};
@@ -37,6 +39,7 @@ use work::Work;
 /// The keyboard of the host's display.
 pub struct Keyboard {
     desktop: Arc<Desktop>,
+    _chord: Option<ChordWatch>,
 }
 
 llm_os_core::inventory::submit!(Registration::of::<Keyboard>());
@@ -62,7 +65,22 @@ impl Capability for Keyboard {
     type Output = Output;
 
     fn open(NoConfig {}: NoConfig, setup: &Setup) -> Result<Self, Fault> {
-        Ok(Self { desktop: Desktop::open(setup)? })
+        let desktop = Desktop::open(setup)?;
+        let chord = setup.halt_chord.as_ref().map(|chord| watch(desktop.display(), chord)).transpose();
+        Ok(Self { desktop, _chord: chord.map_err(Fault::keeps_host_from_starting)? })
+    }
+
+    fn checks(_: &NoConfig, setup: &Setup) -> Vec<Check> {
+        let mut checks = vec![Desktop::check(setup)];
+        checks.extend(setup.halt_chord.as_ref().zip(setup.display.as_ref()).map(|(chord, display)| {
+            let name = "halt_chord";
+            let check = match watch(display, chord) {
+                Ok(_) => Check::held(name, chord.keys()),
+                Err(fault) => Check::lacking(name, fault.message),
+            };
+            check.required()
+        }));
+        checks
     }
 
     fn validate(&self, action: &Action) -> Result<(), Fault> {
@@ -99,5 +117,28 @@ impl Capability for Keyboard {
 
     fn disconnected(&self, connection: ConnectionId) {
         self.desktop.release(connection);
+    }
+
+    fn halted(&self) {
+        self.desktop.release_all();
+    }
+}
+
+/// Listens for the chord by which a human halts the host.
+fn watch(display: &Display, chord: &HaltChord) -> Result<ChordWatch, Fault> {
+    match Backend::of(display) {
+        Backend::X11 => {
+            let halt = chord.watched();
+            ChordWatch::start(display, chord.keys(), move || halt())
+        }
+        Backend::Other => {
+            let message = format!(
+                "the halt chord {} cannot be watched on {}, which is no X11 display: such a display tells nobody of keys \
+                 that are not meant for its own windows",
+                chord.keys(),
+                display.name
+            );
+            Err(Fault::new(Code::UNAVAILABLE, message))
+        }
     }
 }

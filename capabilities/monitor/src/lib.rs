@@ -29,8 +29,10 @@ use std::time::Duration;
 
 use llm_os_core::path::WirePath;
 use llm_os_core::{
-    ActionSpec, Capability, Code, Context, Effectful, Effects, Fault, Granted, Registration, Setup, Verb,
+    ActionSpec, Capability, Check, Code, Context, Effectful, Effects, Fault, Granted, Registration, Setup,
+    Verb,
 };
+use llm_os_desktop::Desktop;
 use llm_os_desktop::geometry::{Area, Rect, Space};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -101,6 +103,10 @@ impl Capability for Monitor {
     fn open(config: Config, setup: &Setup) -> Result<Self, Fault> {
         let directory = config.directory.as_ref().map(Directory::open).transpose()?;
         Ok(Self { screen: Screen::open(setup)?, directory, remembered: Remembered::default() })
+    }
+
+    fn checks(_: &Config, setup: &Setup) -> Vec<Check> {
+        vec![Desktop::check(setup)]
     }
 
     fn validate(&self, action: &Action) -> Result<(), Fault> {

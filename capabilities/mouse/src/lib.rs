@@ -24,8 +24,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use llm_os_core::{
-    ActionSpec, Capability, ConnectionId, Context, Effectful, Effects, Fault, Granted, Registration, Setup,
-    Verb,
+    ActionSpec, Capability, Check, ConnectionId, Context, Effectful, Effects, Fault, Granted, Registration,
+    Setup, Verb,
 };
 use llm_os_desktop::geometry::Space;
 use llm_os_desktop::keys::Modifier;
@@ -108,6 +108,10 @@ impl Capability for Mouse {
         Ok(Self { desktop: Desktop::open(setup)?, pixels_per_click: config.pixels_per_click.into() })
     }
 
+    fn checks(_: &Config, setup: &Setup) -> Vec<Check> {
+        vec![Desktop::check(setup)]
+    }
+
     fn validate(&self, action: &Action) -> Result<(), Fault> {
         self.asked(action).map(|_| ())
     }
@@ -149,6 +153,10 @@ impl Capability for Mouse {
 
     fn disconnected(&self, connection: ConnectionId) {
         self.desktop.release(connection);
+    }
+
+    fn halted(&self) {
+        self.desktop.release_all();
     }
 }
 

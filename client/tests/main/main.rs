@@ -6,6 +6,7 @@ mod ask;
 mod audit;
 mod compose;
 mod examples;
+mod halt;
 mod peer;
 mod send;
 mod wait;

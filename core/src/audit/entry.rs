@@ -38,6 +38,10 @@ pub enum Event {
     PolicyLoaded,
     /// A caller cancelled a running plan.
     Cancelled,
+    /// Somebody halted the host: nothing runs.
+    Halted,
+    /// An approver let a halted host run again.
+    Resumed,
     /// At start: an intent without outcome was found; what its action did is not known.
     Interrupted,
     /// At start: a torn last line was cut off and closed.
@@ -52,7 +56,7 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Event; 18] = [
+    pub const ALL: [Event; 20] = [
         Event::Start,
         Event::Stop,
         Event::Intent,
@@ -66,6 +70,8 @@ impl Event {
         Event::TokenBurnt,
         Event::PolicyLoaded,
         Event::Cancelled,
+        Event::Halted,
+        Event::Resumed,
         Event::Interrupted,
         Event::Recovered,
         Event::Checkpoint,
@@ -89,6 +95,8 @@ impl Event {
             Event::TokenBurnt => "token_burnt",
             Event::PolicyLoaded => "policy_loaded",
             Event::Cancelled => "cancelled",
+            Event::Halted => "halted",
+            Event::Resumed => "resumed",
             Event::Interrupted => "interrupted",
             Event::Recovered => "recovered",
             Event::Checkpoint => "checkpoint",

@@ -353,6 +353,10 @@ impl Recorded {
         call: &Call,
         cx: &Context,
     ) -> Result<Box<RawValue>, Fault> {
+        // Recording takes a while: what was cancelled meanwhile does not begin.
+        if let Some(stopped) = cx.stopped() {
+            return Err(stopped);
+        }
         let running = door.registry.capability(&call.name)?.execute(call.name.verb(), self.grant, cx);
         let overdue = async {
             cx.cancelled().await;

@@ -236,9 +236,23 @@ impl World {
         })
     }
 
+    /// Sends one action that is cancelled while its intent is being recorded.
+    pub fn send_cancelled_while_recorded(&self, action: &str, params: Value) -> Value {
+        let actions = json!([{"action": action, "params": params, "reason": "a test"}]);
+        let plan = json!({"request_id": "t-1", "version": "1", "mode": "execute", "actions": actions});
+        let cancel = CancellationToken::new();
+        held(&self.ledger.0).cancels = Some(cancel.clone());
+        self.runtime.block_on(self.walk(plan.to_string().as_bytes(), cancel))
+    }
+
     /// Ends the connection that all plans came by, as a client that goes away does.
     pub fn disconnect(&self) {
         self.registry.disconnected(ConnectionId::default());
+    }
+
+    /// Tells the capability that the host was halted.
+    pub fn halt(&self) {
+        self.registry.halted();
     }
 
     /// Why an action is lacking on this machine, if so.
@@ -412,6 +426,8 @@ impl Judge for Rules {
 struct Lines {
     lines: Vec<String>,
     broken: bool,
+    /// Cancelled by the next write.
+    cancels: Option<CancellationToken>,
 }
 
 /// A log in memory.
@@ -423,6 +439,9 @@ impl Memory {
         let mut log = held(&self.0);
         if log.broken {
             return Err(Fault::new(Code::AUDIT_UNAVAILABLE, "the log is broken by the test"));
+        }
+        if let Some(cancel) = log.cancels.take() {
+            cancel.cancel();
         }
         let first = log.lines.len() as u64 + 1;
         log.lines.extend(entries.iter().map(|entry| serde_json::to_string(entry).expect("a record")));

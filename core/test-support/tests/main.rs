@@ -341,6 +341,15 @@ fn an_action_that_is_cancelled_says_so() {
     assert!(code.contains(&Some("cancelled")), "{answer:#}");
 }
 
+/// The guard is the look at the cancellation between record and grant.
+#[test]
+fn an_action_that_is_cancelled_while_its_intent_is_recorded_does_not_begin() {
+    let world = World::of::<Shelf>();
+    let answer = world.send_cancelled_while_recorded("shelf.put", json!({"name": "a", "value": "x"}));
+    assert_eq!(answer["results"][0]["error"]["code"], "cancelled", "{answer:#}");
+    assert_eq!(seen(&world), json!([]));
+}
+
 #[test]
 fn an_action_that_does_not_stop_in_time_is_dropped() {
     let mut world = World::of::<Shelf>();

@@ -19,7 +19,7 @@ pub(super) fn directory(path: &Path, others_may_read: bool) -> Result<File, Open
 }
 
 /// Checks that a file is the host's own, and without these permissions.
-pub(super) fn owned(path: &Path, file: &File, forbidden: u32) -> Result<(), OpenError> {
+pub(crate) fn owned(path: &Path, file: &File, forbidden: u32) -> Result<(), OpenError> {
     let found = file.metadata().map_err(at(path))?;
     let refuse = |why: String| Err(OpenError::Unsafe { path: path.to_owned(), why });
     let uid = rustix::process::geteuid().as_raw();
@@ -43,7 +43,7 @@ pub(super) fn owned(path: &Path, file: &File, forbidden: u32) -> Result<(), Open
 }
 
 /// How a file of the log is opened: by its owner alone, never through a link.
-pub(super) fn private() -> OpenOptions {
+pub(crate) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.mode(0o600).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
     options

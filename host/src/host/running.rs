@@ -9,6 +9,8 @@ use llm_os_core::{Code, Fault};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
+use crate::halt::Halt;
+
 /// Whose plan it is, as `host.cancel` names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
@@ -31,12 +33,17 @@ pub(crate) struct Running {
     closed: CancellationToken,
     plans: Mutex<Plans>,
     empty: Notify,
+    halting: Notify,
 }
 
+/// One lock over the plans and the halt: a plan is in here, and is then cancelled by a halt, or it is refused.
 #[derive(Default)]
 struct Plans {
     next: u64,
     running: HashMap<u64, (Key, CancellationToken)>,
+    halt: Option<Halt>,
+    /// How often the host was told to halt.
+    halts: u64,
 }
 
 /// A plan's place among the running ones; it is free again once this is dropped.
@@ -47,14 +54,15 @@ pub(crate) struct Place<'a> {
 }
 
 impl Running {
-    pub(crate) fn new(places: usize, queued: usize) -> Self {
+    pub(crate) fn new(places: usize, queued: usize, halt: Option<Halt>) -> Self {
         Self {
             places: Semaphore::new(places),
             queued,
             waiting: AtomicUsize::new(0),
             closed: CancellationToken::new(),
-            plans: Mutex::default(),
+            plans: Mutex::new(Plans { halt, ..Plans::default() }),
             empty: Notify::new(),
+            halting: Notify::new(),
         }
     }
 
@@ -62,15 +70,20 @@ impl Running {
     ///
     /// # Errors
     ///
-    /// `busy` where too many wait already, `halted` while the host stops, `cancelled` where the caller went away.
+    /// `busy` where too many wait already, `halted` while the host is halted or stops, `cancelled` where the caller went
+    /// away.
     pub(crate) async fn admit(&self, key: Key, cancel: CancellationToken) -> Result<Place<'_>, Fault> {
         let permit = match self.places.try_acquire() {
             Ok(permit) => permit,
-            Err(_) => self.queue(&cancel).await?,
+            Err(_) => tokio::select! {
+                biased;
+                fault = self.refusing() => return Err(fault),
+                permit = self.queue(&cancel) => permit?,
+            },
         };
         let mut plans = self.plans();
-        if self.closed.is_cancelled() {
-            return Err(Fault::new(Code::HALTED, "the host is stopping; send the plan once it runs again"));
+        if let Some(fault) = self.refusal(&plans) {
+            return Err(fault);
         }
         let number = plans.next;
         plans.next += 1;
@@ -111,9 +124,58 @@ impl Running {
         self.closed.cancel();
     }
 
-    /// Resolves once nothing is admitted any more.
-    pub(crate) async fn closing(&self) {
-        self.closed.cancelled().await;
+    /// Resolves, with the answer to who waits, once nothing is admitted any more.
+    pub(crate) async fn refusing(&self) -> Fault {
+        loop {
+            let mut halting = std::pin::pin!(self.halting.notified());
+            halting.as_mut().enable();
+            if let Some(fault) = self.refusal(&self.plans()) {
+                return fault;
+            }
+            tokio::select! {
+                () = halting => {}
+                () = self.closed.cancelled() => {}
+            }
+        }
+    }
+
+    fn refusal(&self, plans: &Plans) -> Option<Fault> {
+        let stopping = || Fault::new(Code::HALTED, "the host is stopping; send the plan once it runs again");
+        plans.halt.as_ref().map(Halt::fault).or_else(|| self.closed.is_cancelled().then(stopping))
+    }
+
+    /// From now on nothing is admitted, and what was is cancelled: how many plans that were. A host that is halted
+    /// already stays halted since then.
+    pub(crate) fn halt(&self, halt: Halt) -> (Halt, usize) {
+        let mut plans = self.plans();
+        plans.halts += 1;
+        let halt = plans.halt.get_or_insert(halt).clone();
+        plans.running.values().for_each(|(_, cancel)| cancel.cancel());
+        let cancelled = plans.running.len();
+        drop(plans);
+        self.halting.notify_waiters();
+        (halt, cancelled)
+    }
+
+    /// Since when the host is halted, if it is, and how often it was told to.
+    pub(crate) fn halted(&self) -> (Option<Halt>, u64) {
+        let plans = self.plans();
+        (plans.halt.clone(), plans.halts)
+    }
+
+    /// Admits plans again, unless the host was told to halt once more since `halts` was read.
+    pub(crate) fn resume(&self, halts: u64) -> bool {
+        let mut plans = self.plans();
+        let is_last = plans.halts == halts;
+        if is_last {
+            plans.halt = None;
+        }
+        is_last
+    }
+
+    /// How many plans run.
+    pub(crate) fn count(&self) -> usize {
+        self.plans().running.len()
     }
 
     pub(crate) fn cancel_all(&self) {
@@ -157,7 +219,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_queue_is_bounded_and_its_excess_is_busy() {
-        let running = Running::new(1, 1);
+        let running = Running::new(1, 1, None);
         let token = CancellationToken::new;
         let first = running.admit(key("a"), token()).await.map_err(|f| f.code).unwrap();
         let second = running.admit(key("b"), token());
@@ -170,7 +232,7 @@ mod tests {
 
     #[tokio::test]
     async fn cancel_reaches_only_its_own_key() {
-        let running = Running::new(2, 0);
+        let running = Running::new(2, 0, None);
         let (mine, other) = (CancellationToken::new(), CancellationToken::new());
         let _a = running.admit(key("a"), mine.clone()).await.map_err(|f| f.code).unwrap();
         let _b = running.admit(key("b"), other.clone()).await.map_err(|f| f.code).unwrap();
@@ -181,7 +243,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_admitted_once_the_host_stops() {
-        let running = Running::new(1, 0);
+        let running = Running::new(1, 0, None);
         running.stop_admitting();
         assert_eq!(
             running.admit(key("a"), CancellationToken::new()).await.err().map(|f| f.code),

@@ -111,6 +111,11 @@ impl Place {
 
     /// Writes the configuration and gives the command that runs the daemon on it.
     pub(crate) fn command(&self) -> Command {
+        self.command_of(&[])
+    }
+
+    /// The same for a subcommand.
+    pub(crate) fn command_of(&self, subcommand: &[&str]) -> Command {
         let place = self.path("");
         let place = place.to_str().unwrap().trim_end_matches('/');
         let config = format!(
@@ -122,7 +127,11 @@ impl Place {
         );
         fs::write(self.path("llm-osd.toml"), config).unwrap();
         let mut command = bare_command(&self.path("home"));
-        command.arg("--config").arg(self.path("llm-osd.toml")).envs(self.env.iter().cloned());
+        command
+            .args(subcommand)
+            .arg("--config")
+            .arg(self.path("llm-osd.toml"))
+            .envs(self.env.iter().cloned());
         command
     }
 

@@ -41,7 +41,7 @@ fn preset(place: Place, name: &str) -> Daemon {
 }
 
 /// A daemon that drives a display which exists, and lives on without it.
-fn on(display: &TestDisplay, policy: &str) -> Daemon {
+pub(crate) fn on(display: &TestDisplay, policy: &str) -> Daemon {
     let Display { name, authority } = Display::of(display);
     let place = Place::new().env("XAUTHORITY", &authority).tables(&format!("[display]\nname = \"{name}\""));
     match policy.strip_prefix("preset:") {
@@ -62,7 +62,7 @@ impl Display {
     }
 }
 
-const EVERYTHING: &str = "permit (principal, action, resource);";
+pub(crate) const EVERYTHING: &str = "permit (principal, action, resource);";
 
 /// Starts a program on the display, confirmed; it ends with the connection.
 fn open(daemon: &Daemon, argv: &[&str]) -> Client {
@@ -289,7 +289,7 @@ fn coordinates_are_exact_integers_on_the_screen() {
 }
 
 /// Whether any key, or any button, is down on the display.
-fn is_held(display: &TestDisplay) -> bool {
+pub(crate) fn is_held(display: &TestDisplay) -> bool {
     let connection = display.connect();
     let keys = connection.query_keymap().unwrap().reply().unwrap().keys;
     let mask = u16::from(connection.query_pointer(display.root()).unwrap().reply().unwrap().mask);
@@ -297,7 +297,7 @@ fn is_held(display: &TestDisplay) -> bool {
 }
 
 /// A client that holds a key and a button down, and stays.
-fn holding() -> [Value; 3] {
+pub(crate) fn holding() -> [Value; 3] {
     [
         act("keyboard.down", json!({"keys": "ctrl+shift"})),
         act("mouse.move", json!({"x": 20, "y": 20})),

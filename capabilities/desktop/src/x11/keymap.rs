@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use x11rb::connection::Connection as _;
 use x11rb::protocol::xkb::{ConnectionExt as _, GetStateReply, ID};
 use x11rb::protocol::xproto::ConnectionExt as _;
+use x11rb::rust_connection::RustConnection;
 use xkeysym::key;
 
 use super::Session;
@@ -41,15 +42,21 @@ pub(super) struct Keymap {
 
 impl Session {
     pub(super) fn keymap(&self) -> Result<Keymap, Trouble> {
-        let setup = self.conn.setup();
+        Keymap::of(&self.conn)
+    }
+}
+
+impl Keymap {
+    pub(super) fn of(conn: &RustConnection) -> Result<Self, Trouble> {
+        let setup = conn.setup();
         let (lowest, highest) = (setup.min_keycode, setup.max_keycode);
-        let symbols = self.conn.get_keyboard_mapping(lowest, highest - lowest + 1)?;
-        let modifiers = self.conn.get_modifier_mapping()?;
-        let state = self.conn.xkb_get_state(ID::USE_CORE_KBD.into())?;
+        let symbols = conn.get_keyboard_mapping(lowest, highest - lowest + 1)?;
+        let modifiers = conn.get_modifier_mapping()?;
+        let state = conn.xkb_get_state(ID::USE_CORE_KBD.into())?;
         let symbols = symbols.reply()?;
         let modifiers = modifiers.reply()?.keycodes;
         let bits = modifiers.chunks((modifiers.len() / 8).max(1));
-        Ok(Keymap {
+        Ok(Self {
             lowest,
             columns: usize::from(symbols.keysyms_per_keycode).max(1),
             symbols: symbols.keysyms,
@@ -57,9 +64,7 @@ impl Session {
             state: state.reply()?,
         })
     }
-}
 
-impl Keymap {
     /// The symbols of each keycode.
     pub(super) fn rows(&self) -> impl Iterator<Item = (u8, &[u32])> {
         (self.lowest..=u8::MAX).zip(self.symbols.chunks(self.columns))

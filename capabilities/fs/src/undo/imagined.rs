@@ -53,6 +53,14 @@ impl Target {
             Place::Kept(_) => None,
         }
     }
+
+    /// Whether what is at this real path moves to this name.
+    pub(crate) fn takes(&self, path: &[u8]) -> bool {
+        match &self.seen {
+            Seen::Real(real) => real == path,
+            Seen::Kept(_) | Seen::Missing => false,
+        }
+    }
 }
 
 impl<'a> Imagined<'a> {

@@ -1,5 +1,7 @@
 //! `fs.undo`: what it does is known from the journal, and judged before the tree is looked into.
 
+use std::os::fd::OwnedFd;
+
 use llm_os_core::error::excerpt;
 use llm_os_core::path::spell;
 use llm_os_core::{Code, Context, Effect, Effects, Fault, Principal, Verb};
@@ -11,11 +13,12 @@ use super::perform::Performance;
 use super::store::{Change, Of, Store};
 use crate::effects::effect_below;
 use crate::fault::{NOT_FOUND, shown};
+use crate::kernel::open_directory;
 use crate::output::Output;
-use llm_os_core::file::is_persistent;
 use crate::relocate;
 use crate::roots::{Roots, Slot, is_below};
-use crate::tree::judge_all;
+use crate::tree::{Item, cannot_enter, judge_all};
+use llm_os_core::file::is_persistent;
 
 /// The longest id of a run.
 const MAX_RUN: usize = 128;
@@ -97,9 +100,7 @@ impl Undo {
             }
             imagined.targets()?
         };
-        for target in &targets {
-            judge(roots, &ground, target, cx).await?;
-        }
+        judge(roots, &ground, &targets, cx).await?;
         if !targets.is_empty() {
             let performance = Performance::prepare(&ground, store, &targets, &pace)?;
             let change = Change { index: cx.index(), steps: taken_back, stands_for: Vec::new() };
@@ -142,51 +143,61 @@ fn persistent(tree: &Tree) -> impl Iterator<Item = &Bytes> {
 }
 
 /// Asks the policy about every name that changes, and about all that is in what is removed or moved, before any of it is.
-async fn judge(roots: &Roots, ground: &Ground<'_>, target: &Target, cx: &Context) -> Result<(), Fault> {
-    roots.check_place(&target.path)?;
-    let permit = |effect: Effect| {
-        if cx.permits(&effect) {
-            return Ok(());
-        }
-        let message = format!(
-            "the policy does not permit to {} \"{}\" without asking, so nothing was undone: state a danger to have a human asked",
-            effect.verb,
-            excerpt(&effect.resource.id)
-        );
-        Err(Fault::denied(message))
-    };
-    let now = target.now().map_or(Ok(None), |now| ground.item(&now))?;
-    match &target.seen {
-        Seen::Kept(_) => permit(effect_below(Verb::Change, &target.path, None))?,
-        Seen::Real(real) => {
-            permit(effect_below(Verb::Change, &target.path, None))?;
-            if let Some((dir, item)) = ground.item(real)? {
-                permit(effect_below(Verb::Observe, real, Some(&item.meta)))?;
-                permit(effect_below(Verb::Destroy, real, Some(&item.meta)))?;
-                if item.meta.is_directory() {
-                    let effects_on = |below: &_| Ok(relocate::effects_on(below, real, &target.path));
-                    let top = [effect_below(Verb::Destroy, real, Some(&item.meta))];
-                    let dir = crate::kernel::open_directory(dir, &item.name)
-                        .map_err(|e| crate::tree::cannot_enter(real, e))?;
-                    judge_all(cx, dir, real, &top, effects_on).await?;
+async fn judge(roots: &Roots, ground: &Ground<'_>, targets: &[Target], cx: &Context) -> Result<(), Fault> {
+    for target in targets {
+        roots.check_place(&target.path)?;
+        let now = target.now().map_or(Ok(None), |now| ground.item(&now))?;
+        let meta = now.as_ref().map(|(_, item)| &item.meta);
+        match &target.seen {
+            Seen::Missing => {}
+            Seen::Kept(_) => permit(cx, &effect_below(Verb::Change, &target.path, meta))?,
+            Seen::Real(real) => {
+                let change = effect_below(Verb::Change, &target.path, meta);
+                if let Some(found) = ground.item(real)? {
+                    let on = |verb| effect_below(verb, real, Some(&found.1.meta));
+                    let top = [on(Verb::Observe), on(Verb::Destroy), change];
+                    top.iter().try_for_each(|effect| permit(cx, effect))?;
+                    let effects_on = |below: &Item| relocate::effects_on(below, real, &target.path);
+                    judge_below(cx, found, &top, effects_on).await?;
                 }
             }
         }
-        Seen::Missing => {}
-    }
-    if let (Seen::Missing, Some((dir, item))) = (&target.seen, now) {
-        let top = [effect_below(Verb::Destroy, &item.path, Some(&item.meta))];
-        permit(top[0].clone())?;
-        if item.meta.is_directory() {
-            let dir = crate::kernel::open_directory(dir, &item.name)
-                .map_err(|e| crate::tree::cannot_enter(&item.path, e))?;
-            let effects_on = |below: &crate::tree::Item| {
-                Ok(vec![effect_below(Verb::Destroy, &below.path, Some(&below.meta))])
-            };
-            judge_all(cx, dir, &item.path, &top, effects_on).await?;
+        if let Some(found) = now.filter(|(_, item)| !targets.iter().any(|other| other.takes(&item.path))) {
+            let effects_on = |below: &Item| vec![effect_below(Verb::Destroy, &below.path, Some(&below.meta))];
+            let top = effect_below(Verb::Destroy, &found.1.path, Some(&found.1.meta));
+            if matches!(target.seen, Seen::Missing) {
+                permit(cx, &top)?;
+            }
+            judge_below(cx, found, &[top], effects_on).await?;
         }
     }
     Ok(())
+}
+
+/// Asks about all that is in what was found, unless the answers to the effects on it cover that.
+async fn judge_below(
+    cx: &Context,
+    (dir, item): (OwnedFd, Item),
+    top: &[Effect],
+    effects_on: impl Fn(&Item) -> Vec<Effect>,
+) -> Result<(), Fault> {
+    if item.meta.is_directory() {
+        let below = open_directory(dir, &item.name).map_err(|e| cannot_enter(&item.path, e))?;
+        judge_all(cx, below, &item.path, top, |below| Ok(effects_on(below))).await?;
+    }
+    Ok(())
+}
+
+fn permit(cx: &Context, effect: &Effect) -> Result<(), Fault> {
+    if cx.permits(effect) {
+        return Ok(());
+    }
+    let message = format!(
+        "the policy does not permit to {} \"{}\" without asking, so nothing was undone: state a danger to have a human asked",
+        effect.verb,
+        excerpt(&effect.resource.id)
+    );
+    Err(Fault::denied(message))
 }
 
 /// The same answer for a run that never was, one that changed nothing, one whose journal was dropped, and another's.

@@ -28,15 +28,20 @@ impl Kept {
         for name in ["w", "state"] {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
-        let world = open(dir.path(), quota);
+        let world = open(dir.path(), quota, RootMode::Write);
         Self { world, dir, quota }
     }
 
     /// The same folder with a host that was started anew.
     pub(crate) fn restarted(self) -> Self {
+        self.restarted_as(RootMode::Write)
+    }
+
+    /// The same where the folder is open for something else now.
+    pub(crate) fn restarted_as(self, mode: RootMode) -> Self {
         let Self { world, dir, quota } = self;
         drop(world);
-        let world = open(dir.path(), quota);
+        let world = open(dir.path(), quota, mode);
         Self { world, dir, quota }
     }
 
@@ -99,10 +104,10 @@ impl Kept {
     }
 }
 
-fn open(dir: &Path, quota: u64) -> World {
+fn open(dir: &Path, quota: u64, mode: RootMode) -> World {
     let dir = dir.canonicalize().unwrap();
     let setup = Setup {
-        roots: vec![Root { path: dir.join("w"), mode: RootMode::Write }],
+        roots: vec![Root { path: dir.join("w"), mode }],
         state: Some(dir.join("state")),
         ..Setup::default()
     };
@@ -386,6 +391,25 @@ fn what_lies_below_a_directory_is_judged_before_anything_is_put_back() {
 }
 
 #[test]
+fn what_stands_where_something_is_put_back_is_judged_as_well() {
+    let kept = Kept::new();
+    kept.put("f", "f");
+    kept.put("d/secret", "x");
+    let run = kept.run(json!([
+        act("fs.remove", json!({"path": kept.at("f")})),
+        act("fs.copy", json!({"from": kept.at("d"), "to": kept.at("f"), "recursive": true})),
+    ]));
+    kept.world.judge(|query| {
+        if query.effect.resource.id.ends_with("/secret") { Decision::Deny } else { Decision::Allow }
+    });
+    kept.refused("fs.undo", json!({"run": run}), "policy_denied");
+    assert!(fs::exists(kept.at("f/secret")).unwrap());
+    kept.world.judge(|_| Decision::Allow);
+    kept.undo(&run);
+    assert_eq!(fs::read_to_string(kept.at("f")).unwrap(), "f");
+}
+
+#[test]
 fn what_acts_later_by_itself_is_stated_wherever_it_lies() {
     let kept = Kept::new();
     kept.put("d/.git/hooks/pre-commit", "x");
@@ -486,12 +510,15 @@ fn a_change_that_does_not_fit_is_refused_before_it_is_made_and_drops_nothing() {
     kept.put("small", "small");
     let small = kept.run(json!([act("fs.remove", json!({"path": kept.at("small")}))]));
     let big = kept.put("big/file", "x".repeat(9000) + "end");
+    kept.put("two/a", "a".repeat(5000));
+    kept.put("two/b", "b".repeat(5000));
     let before = kept.tree();
     for (action, params) in [
         ("fs.write", json!({"path": big, "content": "y", "mode": "replace"})),
         ("fs.write", json!({"path": big, "content": "y", "mode": "append"})),
         ("fs.edit", json!({"path": big, "old": "end", "new": "."})),
         ("fs.remove", json!({"path": kept.at("big"), "recursive": true})),
+        ("fs.remove", json!({"path": kept.at("two"), "recursive": true})),
     ] {
         let message = kept.refused(action, params, "undo_quota_exceeded");
         assert!(message.contains("raise undo_quota in [capabilities.fs]"), "{message}");

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Once;
 
-use llm_os_core::Decision;
+use llm_os_core::{Decision, RootMode};
 use serde_json::json;
 
 use crate::support::is_root;
@@ -132,6 +132,68 @@ fn full_below_the_root() {
     }
     kept.undo(&run);
     assert_eq!(kept.tree(), before);
+}
+
+/// A file that the kernel lets nobody rename, until this is dropped.
+struct Immutable(fs::File);
+
+impl Immutable {
+    fn make(path: &str) -> Option<Self> {
+        let file = fs::File::open(path).unwrap();
+        match rustix::fs::ioctl_setflags(&file, rustix::fs::IFlags::IMMUTABLE) {
+            Ok(()) => Some(Self(file)),
+            Err(e) => {
+                println!("not run: no file can be made immutable here: {e}");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Immutable {
+    fn drop(&mut self) {
+        rustix::fs::ioctl_setflags(&self.0, rustix::fs::IFlags::empty()).unwrap();
+    }
+}
+
+#[test]
+fn an_undo_that_fails_in_the_middle_is_taken_back_and_done_later() {
+    let kept = Kept::new();
+    kept.put("moved", "moved");
+    kept.put("replaced", "replaced");
+    kept.put("removed/x", "removed");
+    let before = kept.tree();
+    let run = kept.run(json!([
+        act("fs.move", json!({"from": kept.at("moved"), "to": kept.at("to")})),
+        act("fs.write", json!({"path": kept.at("a"), "content": "a", "mode": "create"})),
+        act("fs.write", json!({"path": kept.at("replaced"), "content": "z", "mode": "replace"})),
+        act("fs.remove", json!({"path": kept.at("removed"), "recursive": true})),
+        act("fs.write", json!({"path": kept.at("z"), "content": "z", "mode": "create"})),
+    ]));
+    let after = kept.tree();
+    let Some(immutable) = Immutable::make(&kept.at("z")) else { return };
+    let answer = kept.world.refused("fs.undo", json!({"run": run}), "write_failed");
+    assert_eq!(kept.tree(), after);
+    drop(immutable);
+    let failed = kept.world.send("fs.undo", json!({"run": run_of(&answer)}));
+    assert_eq!(
+        failed["results"][0]["output"]["restored"],
+        json!([]),
+        "it was recorded and not done: {failed:#}"
+    );
+    kept.undo(&run);
+    assert_eq!(kept.tree(), before);
+}
+
+#[test]
+fn what_is_for_reading_only_by_now_is_not_undone() {
+    let kept = Kept::new();
+    let path = kept.put("f", "before");
+    let run =
+        kept.run(json!([act("fs.write", json!({"path": path, "content": "after", "mode": "replace"}))]));
+    let kept = kept.restarted_as(RootMode::Read);
+    kept.refused("fs.undo", json!({"run": run}), "policy_denied");
+    assert_eq!(fs::read_to_string(path).unwrap(), "after");
 }
 
 #[test]

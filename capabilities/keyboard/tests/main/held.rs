@@ -34,6 +34,21 @@ fn what_a_connection_holds_is_released_when_it_ends() {
 }
 
 #[test]
+fn what_is_held_is_released_by_a_halt_and_the_keyboard_works_on() {
+    let desk = Desk::new();
+    let xev = Xev::start(&desk.display);
+    let rival = Rival::on(&desk.display);
+    let repeating = rival.repeating();
+    desk.does("keyboard.down", json!({"keys": "ctrl+a"}));
+    assert_eq!(rival.down(), [CONTROL, A]);
+    desk.world.halt();
+    assert_eq!((rival.down(), rival.repeating()), (vec![], repeating));
+    desk.world.refused("keyboard.up", json!({"keys": "ctrl"}), "not_held");
+    desk.does("keyboard.press", json!({"keys": "b"}));
+    xev.events_until("b");
+}
+
+#[test]
 fn what_a_killed_host_held_is_released_by_the_next_one() {
     // D05
     let display = TestDisplay::start();

@@ -3,6 +3,7 @@
 
 mod chords;
 mod focus;
+mod halt_chord;
 mod held;
 mod support;
 mod text;

@@ -27,6 +27,19 @@ fn a_button_stays_down_from_down_to_up_and_the_window_sees_the_way() {
 }
 
 #[test]
+fn a_button_that_is_held_is_released_by_a_halt() {
+    let display = TestDisplay::start();
+    let (world, canvas) = (mouse(&display), display.canvas());
+    let (x, y) = canvas.window.rect.centre();
+    done(&world, "mouse.move", json!({"x": x, "y": y}));
+    done(&world, "mouse.down", json!({}));
+    assert_eq!(buttons_down(&display), BUTTON_1);
+    world.halt();
+    assert_eq!(buttons_down(&display), 0);
+    canvas.wait_for("release", 1);
+}
+
+#[test]
 fn a_side_button_is_held_and_released_too() {
     let display = TestDisplay::start();
     let (world, window) = (mouse(&display), Witness::new(&display, "Paper", 100, 100, 300, 200));
