@@ -414,6 +414,32 @@ fn an_open_connection_is_not_needed() {
 }
 
 #[test]
+fn a_halt_ends_what_everybody_started() {
+    let place = Place::new();
+    let lifelines = ["a", "b"].map(|name| Lifeline::new(&place.world, name));
+    let watches = lifelines.each_ref().map(Lifeline::watch);
+    let handle = place.start(&["/usr/bin/tee", lifelines[0].path()], json!({}));
+    let other = json!({"argv": ["/usr/bin/tee", lifelines[1].path()]});
+    ok(&place.in_session("other", "exec.start", other));
+    // What tee writes it writes to files that it has opened.
+    for session in ["mine", "other"] {
+        let data = json!({"handle": handle, "data": "x"});
+        let act = |verb: &str, params: Value| match session {
+            "mine" => place.world.send(verb, params),
+            other => place.in_session(other, verb, params),
+        };
+        ok(&act("exec.write", data));
+        ok(&act("exec.read", json!({"handle": handle, "wait_ms": 20_000})));
+    }
+    place.world.halt();
+    for watch in watches {
+        assert_eq!(watch.join().unwrap(), b"x");
+    }
+    assert_eq!(place.listed(), Vec::<String>::new());
+    assert_eq!(code(&place.act("read", &handle, json!({}))), "exec_no_handle");
+}
+
+#[test]
 fn without_a_state_directory_nothing_can_be_started() {
     let world = World::of::<Exec>();
     assert!(world.lacks("exec.start").unwrap().contains("no state directory"));
