@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use llm_os_core::error::excerpt;
+use llm_os_core::file::is_persistent;
 use llm_os_core::path::spell;
 use llm_os_core::{Code, Context, Effect, Effects, Fault, Principal, Verb};
 
@@ -18,7 +19,6 @@ use crate::output::Output;
 use crate::relocate;
 use crate::roots::{Roots, Slot, is_below};
 use crate::tree::{Item, cannot_enter, judge_all};
-use llm_os_core::file::is_persistent;
 
 /// The longest id of a run.
 const MAX_RUN: usize = 128;
