@@ -74,7 +74,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::check::Check;
-use crate::effect::{Effect, Effectful, FactSpec, Kind, Resource, Verb};
+use crate::effect::{Effect, Effectful, Effects, FactSpec, Kind, Resource, Verb};
 use crate::error::{Code, Fault};
 use crate::name::ActionName;
 use crate::policy::{self, Decision, Judge, Principal, Query};
@@ -376,6 +376,15 @@ impl Context {
     /// What the policies that let a program run add to its reach.
     pub fn profile(&self) -> &Profile {
         &self.profile
+    }
+
+    /// The same for one of several programs that this action starts, by the effects of that one.
+    pub fn profile_of(&self, effects: &Effects) -> Profile {
+        let mut profile = Profile::default();
+        for effect in effects.as_slice() {
+            profile.add(&policy::rule(&*self.judge, self.query(effect)).profile);
+        }
+        profile
     }
 
     /// Adds a fact to the record of this action's outcome, such as the digest of what it gave out. Never a secret.

@@ -57,6 +57,8 @@ pub enum Kind {
     Display,
     /// A device.
     Device,
+    /// A program that was started and goes on running. It belongs to who started it, and nobody else can name it.
+    Handle,
     /// A kind of a capability's own: an upper-case letter, then letters and digits.
     Own(&'static str),
 }
@@ -70,6 +72,7 @@ impl Kind {
             Kind::Window => "Window",
             Kind::Display => "Display",
             Kind::Device => "Device",
+            Kind::Handle => "Handle",
             Kind::Own(name) => name,
         }
     }

@@ -23,6 +23,7 @@ pub mod capability;
 mod check;
 pub mod effect;
 pub mod error;
+pub mod file;
 pub mod json;
 pub mod name;
 pub mod path;

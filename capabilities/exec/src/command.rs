@@ -1,37 +1,40 @@
-//! `exec.run` bound to what it names: the program's file, its interpreter, its directory.
+//! A program bound to what a plan names: its file, its interpreter, its directory.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
 
+use llm_os_core::path::WirePath;
 use llm_os_core::{Display, Effect, Effectful, Effects, Fault, Identity, Resource, Secret, Setup, Verb};
-use rustix::fs::{Mode, OFlags};
 
-use crate::Action;
 use crate::config::Config;
 use crate::display;
-use crate::image::{self, Cache};
+use crate::image::Cache;
 use crate::neutral;
 use crate::program::Runnable;
 use crate::sandbox::Contained;
 use crate::spawn::{Program, Tree};
 use crate::walk::{self, Found};
 
-/// A program with everything it gets, ready to be judged and then to run.
-pub struct Command {
+/// What a plan says of a program.
+pub(crate) struct Asked {
+    pub(crate) argv: Vec<String>,
+    pub(crate) cwd: Option<WirePath>,
+    pub(crate) env: BTreeMap<String, Secret>,
+    pub(crate) display: bool,
+    /// It gets a terminal of its own.
+    pub(crate) pty: bool,
+}
+
+/// A program with everything it gets but its streams, ready to be judged and then to run.
+pub(crate) struct Command {
     runnable: Runnable,
     /// As the plan states it.
     argv: Vec<String>,
     env: Vec<CString>,
     pub(crate) display: Option<Display>,
     cwd: Directory,
-    stdin: Option<Secret>,
-    pub(crate) timeout: Duration,
-    /// Of stdout, and of stderr.
-    pub(crate) output_bytes: usize,
-    pub(crate) expect_exit: Option<Vec<i32>>,
 }
 
 struct Directory {
@@ -45,13 +48,12 @@ struct Directory {
 impl Command {
     /// Opens what a validated action names.
     pub(crate) fn resolve(
-        action: Action,
+        asked: Asked,
         config: &Config,
         setup: &Setup,
         cache: &Cache,
     ) -> Result<Self, Fault> {
-        let Action::Run { argv, cwd, env, stdin, timeout_ms, max_output_bytes, expect_exit, display } =
-            action;
+        let Asked { argv, cwd, env, display, pty } = asked;
         let display = if display { Some(display::given(setup.display.as_ref())?.clone()) } else { None };
         let Some(program) = argv.first() else { return Err(Fault::invalid("argv", "found no program")) };
         let mut runnable = Runnable::open(program, cache).map_err(|fault| fault.at("argv[0]"))?;
@@ -65,26 +67,23 @@ impl Command {
                 Directory::open(root).map_err(|fault| fault.at("cwd"))?
             }
         };
-        let max = config.max_timeout_ms.get();
-        let timeout = Duration::from_millis(timeout_ms.unwrap_or(config.default_timeout_ms.get()).min(max));
-        let output_bytes =
-            max_output_bytes.unwrap_or(config.default_output_bytes).min(config.max_output_bytes);
-        let output_bytes = usize::try_from(output_bytes).unwrap_or(usize::MAX);
         let neutral = neutral::neutralise(&mut runnable, program, cwd.path.as_bytes());
-        let env = environment(env, config, display.as_ref(), neutral)?;
-        Ok(Self { runnable, argv, env, display, cwd, stdin, timeout, output_bytes, expect_exit })
+        let env = environment(env, config, display.as_ref(), pty, neutral)?;
+        Ok(Self { runnable, argv, env, display, cwd })
     }
 
-    /// Starts it, its stdout and stderr being these.
+    /// Its arguments, as the plan states them.
+    pub(crate) fn argv(&self) -> &[String] {
+        &self.argv
+    }
+
+    /// Starts it with these standard streams; with `tty` the first is a terminal that becomes its controlling one.
     pub(crate) fn spawn(
         &self,
-        [stdout, stderr]: [BorrowedFd<'_>; 2],
+        stdio: [BorrowedFd<'_>; 3],
+        tty: bool,
         contained: &Contained,
     ) -> io::Result<Tree> {
-        let stdin = match &self.stdin {
-            Some(text) => image::seal_bytes(text.expose().as_bytes())?,
-            None => rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?,
-        };
         let (program, script, argv) = match &self.runnable {
             Runnable::Binary(program) => (program.image()?, None, self.argv.clone()),
             Runnable::Script { script, interpreter, .. } => {
@@ -98,9 +97,9 @@ impl Command {
             env: &self.env,
             directory: &self.cwd.path,
             directory_identity: self.cwd.inode,
-            stdio: [stdin.as_fd(), stdout, stderr],
+            stdio,
             script: script.as_ref().map(OwnedFd::as_fd),
-            tty: false,
+            tty,
         })
     }
 
@@ -145,6 +144,7 @@ fn environment(
     given: BTreeMap<String, Secret>,
     config: &Config,
     display: Option<&Display>,
+    pty: bool,
     neutral: Vec<(String, String)>,
 ) -> Result<Vec<CString>, Fault> {
     let mut env: BTreeMap<String, String> = BTreeMap::from(
@@ -152,7 +152,7 @@ fn environment(
             ("PATH", config.path.as_str()),
             ("HOME", "/nonexistent"),
             ("LANG", "C.UTF-8"),
-            ("TERM", "dumb"),
+            ("TERM", if pty { "xterm" } else { "dumb" }),
             ("TZ", "UTC"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned())),

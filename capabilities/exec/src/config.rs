@@ -23,6 +23,8 @@ pub struct Config {
     pub default_output_bytes: u64,
     /// The largest `max_output_bytes` that a plan may ask for.
     pub max_output_bytes: u64,
+    /// Programs that go on after the plan that started them.
+    pub handles: HandlesConfig,
     /// What holds programs while they run.
     pub sandbox: SandboxConfig,
 }
@@ -37,7 +39,36 @@ impl Default for Config {
             max_timeout_ms: const { NonZeroU64::new(600_000).expect("not zero") },
             default_output_bytes: 64 * 1024,
             max_output_bytes: 1024 * 1024,
+            handles: HandlesConfig::default(),
             sandbox: SandboxConfig::default(),
+        }
+    }
+}
+
+/// `[capabilities.exec.handles]`: programs that go on after the plan that started them.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HandlesConfig {
+    /// How many of them one user may have at once, those included that ended and were not stopped.
+    pub max_per_user: u64,
+    /// After this many seconds without an action on it one is killed and forgotten.
+    pub idle_s: NonZeroU64,
+    /// How long one may run where the plan does not say; at most `max_timeout_ms` counts.
+    pub default_timeout_ms: NonZeroU64,
+    /// The longest `timeout_ms` that a plan may ask for.
+    pub max_timeout_ms: NonZeroU64,
+    /// How much is kept of the output of one, in bytes.
+    pub output_bytes: u64,
+}
+
+impl Default for HandlesConfig {
+    fn default() -> Self {
+        Self {
+            max_per_user: 16,
+            idle_s: const { NonZeroU64::new(900).expect("not zero") },
+            default_timeout_ms: const { NonZeroU64::new(3_600_000).expect("not zero") },
+            max_timeout_ms: const { NonZeroU64::new(86_400_000).expect("not zero") },
+            output_bytes: 16 << 20,
         }
     }
 }

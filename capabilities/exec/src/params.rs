@@ -1,16 +1,18 @@
-//! The params of `exec.run` as a plan writes them, and the checks on their values.
+//! The params as a plan writes them, and the checks on their values.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use llm_os_core::error::excerpt;
-use llm_os_core::path::{MAX_COMPONENT, MAX_PATH};
+use llm_os_core::path::{MAX_COMPONENT, MAX_PATH, WirePath};
 use llm_os_core::{Display, Fault, Secret};
 
-use crate::Action;
+use crate::action::{Action, Stage};
 use crate::config::{Config, EnvName};
 use crate::display;
 
+/// The most programs of a pipe.
+const MAX_STAGES: usize = 16;
 /// The most arguments, the program's name included.
 const MAX_ARGS: usize = 1024;
 /// The longest argument: the kernel's `MAX_ARG_STRLEN` (execve(2)) less its NUL.
@@ -20,36 +22,104 @@ const MAX_ENV_VALUE: usize = 4096;
 
 /// Checks everything that can be told without touching the system.
 pub(crate) fn check(action: &Action, config: &Config, host: Option<&Display>) -> Result<(), Fault> {
-    let Action::Run { argv, cwd, env, stdin: _, timeout_ms, max_output_bytes, expect_exit, display } = action;
+    match action {
+        Action::Run { argv, cwd, env, stdin: _, timeout_ms, max_output_bytes, expect_exit, display } => {
+            check_program(argv, cwd.as_ref(), env, *display, config, host)?;
+            check_expected(expect_exit.as_deref())?;
+            check_bounds(*timeout_ms, *max_output_bytes, config)
+        }
+        Action::Pipe { stages, stdin: _, stdout_file, timeout_ms, max_output_bytes } => {
+            if !(1..=MAX_STAGES).contains(&stages.len()) {
+                let message = format!("found {} programs, expected 1 to {MAX_STAGES}", stages.len());
+                return Err(Fault::invalid("stages", message));
+            }
+            for (at, Stage { argv, cwd, env, expect_exit, display }) in stages.iter().enumerate() {
+                check_program(argv, cwd.as_ref(), env, *display, config, host)
+                    .and_then(|()| check_expected(expect_exit.as_deref()))
+                    .map_err(|fault| in_stage(at, fault))?;
+            }
+            if let Some(path) = stdout_file {
+                path.bytes("stdout_file")?;
+            }
+            check_bounds(*timeout_ms, *max_output_bytes, config)
+        }
+        Action::Start { argv, cwd, env, pty: _, timeout_ms, display } => {
+            check_program(argv, cwd.as_ref(), env, *display, config, host)?;
+            check_most("timeout_ms", *timeout_ms, 1, config.handles.max_timeout_ms.get())
+        }
+        Action::Read { handle: _, after: _, max_bytes, wait_ms, screen: _ } => {
+            check_most("max_bytes", *max_bytes, 1, config.max_output_bytes)?;
+            check_most("wait_ms", *wait_ms, 0, config.max_timeout_ms.get())
+        }
+        Action::Write { handle: _, data, end, wait_ms } => {
+            if data.is_none() && !end {
+                return Err(Fault::invalid("data", "found neither data nor an end, expected at least one"));
+            }
+            check_most("wait_ms", *wait_ms, 0, config.max_timeout_ms.get())
+        }
+        Action::Signal { .. } | Action::Stop { .. } | Action::List {} => Ok(()),
+    }
+}
+
+fn check_most(field: &str, found: Option<u64>, least: u64, most: u64) -> Result<(), Fault> {
+    match found.filter(|found| !(least..=most).contains(found)) {
+        Some(found) => Err(Fault::invalid(field, format!("found {found}, expected {least} to {most}"))),
+        None => Ok(()),
+    }
+}
+
+/// Completes the path of a fault that is about one program of a pipe.
+pub(crate) fn in_stage(at: usize, fault: Fault) -> Fault {
+    let path = fault.path.as_deref().map(|path| format!(".{path}")).unwrap_or_default();
+    fault.at(format!("stages[{at}]{path}"))
+}
+
+fn check_program(
+    argv: &[String],
+    cwd: Option<&WirePath>,
+    env: &BTreeMap<String, Secret>,
+    display: bool,
+    config: &Config,
+    host: Option<&Display>,
+) -> Result<(), Fault> {
     check_argv(argv)?;
     if let Some(cwd) = cwd {
         cwd.bytes("cwd")?;
     }
     check_env(env, config)?;
-    let max = config.max_timeout_ms.get();
-    if let Some(found) = timeout_ms.filter(|ms| !(1..=max).contains(ms)) {
-        return Err(Fault::invalid("timeout_ms", format!("found {found}, expected 1 to {max}")));
-    }
-    let max = config.max_output_bytes;
-    if let Some(found) = max_output_bytes.filter(|bytes| *bytes > max) {
-        return Err(Fault::invalid("max_output_bytes", format!("found {found}, expected at most {max}")));
-    }
-    if let Some(codes) = expect_exit {
-        if codes.is_empty() {
-            return Err(Fault::invalid(
-                "expect_exit",
-                "found no exit code, expected at least one, such as [0]",
-            ));
-        }
-        if let Some(at) = codes.iter().position(|code| !(0..=255).contains(code)) {
-            let message = format!("found {}, expected an exit code from 0 to 255", codes[at]);
-            return Err(Fault::invalid(format!("expect_exit[{at}]"), message));
-        }
-    }
-    if *display {
+    if display {
         display::given(host)?;
     }
     Ok(())
+}
+
+fn check_bounds(
+    timeout_ms: Option<u64>,
+    max_output_bytes: Option<u64>,
+    config: &Config,
+) -> Result<(), Fault> {
+    check_most("timeout_ms", timeout_ms, 1, config.max_timeout_ms.get())?;
+    let max = config.max_output_bytes;
+    match max_output_bytes.filter(|bytes| *bytes > max) {
+        Some(found) => {
+            Err(Fault::invalid("max_output_bytes", format!("found {found}, expected at most {max}")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn check_expected(codes: Option<&[i32]>) -> Result<(), Fault> {
+    let Some(codes) = codes else { return Ok(()) };
+    if codes.is_empty() {
+        return Err(Fault::invalid("expect_exit", "found no exit code, expected at least one, such as [0]"));
+    }
+    match codes.iter().position(|code| !(0..=255).contains(code)) {
+        Some(at) => {
+            let message = format!("found {}, expected an exit code from 0 to 255", codes[at]);
+            Err(Fault::invalid(format!("expect_exit[{at}]"), message))
+        }
+        None => Ok(()),
+    }
 }
 
 fn check_argv(argv: &[String]) -> Result<(), Fault> {

@@ -2,38 +2,50 @@
 
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use llm_os_core::{Fault, Text};
+use llm_os_core::{Context, Effectful, Effects, Fault, Secret, Text};
+use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
-use tokio::io::AsyncReadExt;
 use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::unix::pipe::Receiver;
 
-use crate::EXEC_FAILED;
+use crate::answer::{self, Ended};
 use crate::command::Command;
-use crate::sandbox::{Contained, Group};
+use crate::output::Ran;
+use crate::sandbox::{Contained, Containment, Group, Sandbox};
 use crate::spawn::{self, Failed, Isolation, Report, Stage, Tree, Usage};
+use crate::{EXEC_FAILED, image};
 
 /// How long a killed tree may take to be gone before the answer leaves without it.
 const GRACE: Duration = Duration::from_millis(400);
 /// How much is read from a pipe at once.
-const CHUNK: usize = 64 * 1024;
+pub(crate) const CHUNK: usize = 64 * 1024;
 /// As much as a pipe can hold (`/proc/sys/fs/pipe-max-size`), in chunks: what may be left when a tree is dead.
-const LEFT: usize = 16;
+pub(crate) const LEFT: usize = 16;
+
+/// `exec.run`, ready to be judged and then to run.
+pub(crate) struct Run {
+    pub(crate) command: Command,
+    pub(crate) stdin: Option<Secret>,
+    pub(crate) timeout: Duration,
+    /// Of stdout, and of stderr.
+    pub(crate) output_bytes: usize,
+    pub(crate) expect_exit: Option<Vec<i32>>,
+}
 
 /// What came of a program.
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    pub(crate) end: End,
-    pub(crate) stdout: Text,
-    pub(crate) stderr: Text,
-    pub(crate) usage: Usage,
+struct Outcome {
+    end: End,
+    stdout: Text,
+    stderr: Text,
+    usage: Usage,
     /// Killed because the action used more memory than it may.
-    pub(crate) out_of_memory: bool,
-    pub(crate) duration: Duration,
+    out_of_memory: bool,
+    duration: Duration,
 }
 
 /// How it ended.
@@ -47,14 +59,15 @@ pub(crate) enum End {
     Stopped,
     /// Killed by somebody else, together with its init.
     Lost,
+    /// Killed because the program that it works with failed, or what it wrote could not be kept.
+    GivenUp,
 }
 
 /// Why a program did not run.
-#[derive(Debug)]
-pub(crate) struct NotRun {
+struct NotRun {
     /// What was to keep it from something is not in force any more; made anew it will be.
-    pub(crate) is_stale: bool,
-    pub(crate) fault: Fault,
+    is_stale: bool,
+    fault: Fault,
 }
 
 impl From<Fault> for NotRun {
@@ -63,72 +76,111 @@ impl From<Fault> for NotRun {
     }
 }
 
-/// Runs a program; once the future is dropped the whole tree is killed.
-pub(crate) async fn run(
-    command: &Command,
-    contained: &Contained,
-    stop: impl Future<Output = ()>,
-) -> Result<Outcome, NotRun> {
-    let started = Instant::now();
-    let failed =
-        |what: &str, e: io::Error| Fault::new(EXEC_FAILED, format!("nothing was started: {what}: {e}"));
-    let capture = || -> io::Result<_> {
-        let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
-        Ok((Capture::new(read, command.output_bytes)?, write))
-    };
-    let (mut stdout, stdout_end) = capture().map_err(|e| failed("no pipe could be made", e))?;
-    let (mut stderr, stderr_end) = capture().map_err(|e| failed("no pipe could be made", e))?;
-    let tree = command
-        .spawn([stdout_end.as_fd(), stderr_end.as_fd()], contained)
-        .map_err(|e| failed("no process could be made", e))?;
-    drop((stdout_end, stderr_end));
-    let mut running =
-        Running::new(tree, contained.isolation).map_err(|e| failed("its process cannot be watched", e))?;
+impl Run {
+    pub(crate) fn effects(&self) -> Effects {
+        self.command.effects()
+    }
 
-    let mut end = {
-        let mut reading = pin!(async { tokio::join!(stdout.read_all(), stderr.read_all()) });
-        let (mut stop, mut timer) = (pin!(stop), pin!(tokio::time::sleep(command.timeout)));
-        let mut open = true;
-        loop {
+    pub(crate) async fn execute(self, sandbox: &Sandbox, cx: &Context) -> Result<Ran, Fault> {
+        let display = self.command.display.as_ref();
+        let contained = sandbox.contain(cx, cx.profile(), display)?;
+        cx.note("contained", serde_json::to_value(&contained.containment).unwrap_or_default());
+        let outcome = match self.once(&contained, cx.cancelled()).await {
+            Err(refused) if refused.is_stale => {
+                let anew = sandbox.contain(cx, cx.profile(), display)?;
+                self.once(&anew, cx.cancelled()).await
+            }
+            outcome => outcome,
+        };
+        let outcome = outcome.map_err(|refused| refused.fault)?;
+        let Outcome { end, stdout, stderr, usage, out_of_memory, duration } = outcome;
+        let (exit_code, signal) = answer::ending(end);
+        let meta = answer::meta(usage, duration);
+        let ran = Ran { exit_code, signal, stdout, stderr, contained: contained.containment, meta };
+        let (expect_exit, timeout) = (self.expect_exit.as_deref(), self.timeout);
+        match (Ended { end, out_of_memory, expect_exit, timeout }).fault(|| cx.stopped()) {
+            Some(fault) => Err(fault.delivered(&ran)),
+            None => Ok(ran),
+        }
+    }
+
+    /// Runs it; once the future is dropped the whole tree is killed.
+    async fn once(&self, contained: &Contained, stop: impl Future<Output = ()>) -> Result<Outcome, NotRun> {
+        let started = Instant::now();
+        let stdin = input(self.stdin.as_ref()).map_err(|e| failed("its input cannot be held ready", e))?;
+        let (mut stdout, stdout_end) = Capture::pipe(Kept::new(self.output_bytes)).map_err(no_pipe)?;
+        let (mut stderr, stderr_end) = Capture::pipe(Kept::new(self.output_bytes)).map_err(no_pipe)?;
+        let stdio = [stdin.as_fd(), stdout_end.as_fd(), stderr_end.as_fd()];
+        let mut running = Running::start(&self.command, stdio, false, contained)?;
+        drop((stdout_end, stderr_end));
+        let reading = async { tokio::try_join!(stdout.read_all(), stderr.read_all()).map(drop) };
+        let stop = async {
             tokio::select! {
                 biased;
-                () = running.dead() => break End::Lost,
-                () = &mut stop => break End::Stopped,
-                () = &mut timer => break End::TimedOut,
-                _ = &mut reading, if open => open = false,
+                () = stop => End::Stopped,
+                () = tokio::time::sleep(self.timeout) => End::TimedOut,
             }
+        };
+        let (end, settled) = running.attend(reading, stop).await?;
+        stdout.read_rest();
+        stderr.read_rest();
+        if let Some(failed) = settled.not_started() {
+            return Err(did_not_start(failed, contained));
         }
-    };
-    if end != End::Lost {
-        running.kill();
-        if tokio::time::timeout(GRACE, running.dead()).await.is_err() {
-            tracing::error!(?end, "A killed process tree is still there; it is left to be reaped.");
-        }
+        Ok(Outcome {
+            end,
+            stdout: stdout.to.text(),
+            stderr: stderr.to.text(),
+            usage: settled.usage,
+            out_of_memory: settled.out_of_memory,
+            duration: started.elapsed(),
+        })
     }
-    let Settled { report, usage, out_of_memory } =
-        running.settle().map_err(|e| failed("its end is not known", e))?;
-    stdout.read_rest();
-    stderr.read_rest();
-    match report {
-        Some(Report::Failed(failed)) => {
-            if matches!(failed.stage, Stage::Place | Stage::Covers) {
-                contained.is_stale();
-            }
-            return Err(NotRun { is_stale: failed.stage == Stage::Covers, fault: not_started(failed) });
-        }
-        Some(Report::Ended(status)) if end == End::Lost => end = End::Ended(status),
-        _ => {}
-    }
-    Ok(Outcome {
-        end,
-        stdout: stdout.text(),
-        stderr: stderr.text(),
-        usage,
-        out_of_memory,
-        duration: started.elapsed(),
-    })
 }
 
+/// The standard input of a program that is given all of it.
+pub(crate) fn input(text: Option<&Secret>) -> io::Result<OwnedFd> {
+    match text {
+        Some(text) => image::seal_bytes(text.expose().as_bytes()),
+        None => Ok(rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?),
+    }
+}
+
+/// Nothing could be started.
+pub(crate) fn failed(what: &str, e: io::Error) -> Fault {
+    Fault::new(EXEC_FAILED, format!("nothing was started: {what}: {e}"))
+}
+
+pub(crate) fn no_pipe(e: io::Error) -> Fault {
+    failed("no pipe could be made", e)
+}
+
+fn did_not_start(failed: Failed, contained: &Contained) -> NotRun {
+    contained.take_note_of(failed);
+    NotRun { is_stale: failed.stage == Stage::Covers, fault: not_started(failed) }
+}
+
+/// Starts a program that goes on, and waits until it runs. Where what was to hold it is not in force any more, it is held
+/// anew, once.
+pub(crate) async fn start(
+    command: &Command,
+    stdio: [BorrowedFd<'_>; 3],
+    tty: bool,
+    contain: impl Fn() -> Result<Contained, Fault>,
+) -> Result<(Running, Containment), Fault> {
+    let mut again = true;
+    loop {
+        let contained = contain()?;
+        let mut running = Running::start(command, stdio, tty, &contained)?;
+        match running.runs(&contained).await {
+            Ok(()) => return Ok((running, contained.containment)),
+            Err(refused) if refused.is_stale && again => again = false,
+            Err(refused) => return Err(refused.fault),
+        }
+    }
+}
+
+/// What is told of a program that could not be started.
 fn not_started(failed: Failed) -> Fault {
     let Failed { stage, errno, .. } = failed;
     let e = io::Error::from_raw_os_error(errno);
@@ -170,32 +222,120 @@ fn not_started(failed: Failed) -> Fault {
 }
 
 /// A tree that runs: dropped, it is killed and reaped.
-struct Running(Option<Watched>);
+pub(crate) struct Running(Option<Watched>);
 
 struct Watched {
     pidfd: AsyncFd<OwnedFd>,
     report: OwnedFd,
+    /// The report, where it was read already.
+    told: Option<Report>,
     group: Option<Group>,
+    /// See [`Tree::started`].
+    started: OwnedFd,
     isolation: Isolation,
 }
 
 /// What is known of a tree that is dead.
 #[derive(Default)]
-struct Settled {
+pub(crate) struct Settled {
     report: Option<Report>,
-    usage: Usage,
-    out_of_memory: bool,
+    pub(crate) usage: Usage,
+    pub(crate) out_of_memory: bool,
+}
+
+impl Settled {
+    /// Why the program was never started, if so.
+    fn not_started(&self) -> Option<Failed> {
+        match self.report {
+            Some(Report::Failed(failed)) => Some(failed),
+            Some(Report::Ended(_) | Report::Ready) | None => None,
+        }
+    }
 }
 
 impl Running {
-    fn new(tree: Tree, isolation: Isolation) -> io::Result<Self> {
-        let Tree { pidfd, report, group } = tree;
-        match spawn::watch(pidfd) {
-            Ok(pidfd) => Ok(Self(Some(Watched { pidfd, report, group, isolation }))),
+    /// Starts a program with these standard streams; with `tty` the first is a terminal that becomes its controlling one.
+    fn start(
+        command: &Command,
+        stdio: [BorrowedFd<'_>; 3],
+        tty: bool,
+        contained: &Contained,
+    ) -> Result<Self, Fault> {
+        let tree = command.spawn(stdio, tty, contained).map_err(|e| failed("no process could be made", e))?;
+        let Tree { pidfd, report, group, started } = tree;
+        let isolation = contained.isolation;
+        match spawn::watch(pidfd, Interest::READABLE) {
+            Ok(pidfd) => Ok(Self(Some(Watched { pidfd, report, told: None, group, started, isolation }))),
             Err((pidfd, e)) => {
                 spawn::end_in_background(pidfd, group);
-                Err(e)
+                Err(failed("its process cannot be watched", e))
             }
+        }
+    }
+
+    /// Resolves once the program runs, or, with the whole tree dead, why it does not.
+    async fn runs(&mut self, contained: &Contained) -> Result<(), NotRun> {
+        let Some(Watched { started, .. }) = &self.0 else { return Ok(()) };
+        let not_known = |e| NotRun::from(failed("its start is not known", e));
+        let started = started.try_clone().map_err(not_known)?;
+        let started = spawn::watch(started, Interest::READABLE).map_err(|(_, e)| not_known(e))?;
+        let _ = started.readable().await.map_err(not_known)?;
+        let Some(Watched { pidfd, report, told, .. }) = &mut self.0 else { return Ok(()) };
+        *told = spawn::report(report).map_err(not_known)?;
+        match told {
+            Some(Report::Failed(failed)) => {
+                // The init that told it ends.
+                let _ = pidfd.readable().await;
+                Err(did_not_start(*failed, contained))
+            }
+            Some(Report::Ended(_) | Report::Ready) | None => Ok(()),
+        }
+    }
+
+    /// Waits until it ended by itself, `stop` says to kill it, or `reading` that what it writes cannot be kept. Then the
+    /// whole tree is dead.
+    pub(crate) async fn attend(
+        &mut self,
+        reading: impl Future<Output = Result<(), Refused>>,
+        stop: impl Future<Output = End>,
+    ) -> Result<(End, Settled), Fault> {
+        let end = {
+            let (mut reading, mut stop, mut open) = (pin!(reading), pin!(stop), true);
+            loop {
+                tokio::select! {
+                    biased;
+                    () = self.dead() => break End::Lost,
+                    end = &mut stop => break end,
+                    read = &mut reading, if open => match read {
+                        Ok(()) => open = false,
+                        Err(Refused) => break End::GivenUp,
+                    },
+                }
+            }
+        };
+        if end != End::Lost {
+            self.end().await;
+        }
+        let settled = self.settle().map_err(|e| failed("its end is not known", e))?;
+        match settled.report {
+            Some(Report::Ended(status)) if end == End::Lost => Ok((End::Ended(status), settled)),
+            _ => Ok((end, settled)),
+        }
+    }
+
+    /// Its init, to be killed or asked about by another than who attends to it.
+    pub(crate) fn init(&self) -> io::Result<(OwnedFd, Isolation)> {
+        let Some(Watched { pidfd, isolation, .. }) = &self.0 else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        Ok((pidfd.get_ref().try_clone()?, *isolation))
+    }
+
+    /// Kills the whole tree, and waits until it is dead.
+    pub(crate) async fn end(&self) {
+        self.kill();
+        if tokio::time::timeout(GRACE, self.dead()).await.is_err() {
+            tracing::error!("A killed process tree is still there; it is left to be reaped.");
         }
     }
 
@@ -216,14 +356,16 @@ impl Running {
 
     /// Reaps a tree that is dead; leaves one that is not to the background.
     fn settle(&mut self) -> io::Result<Settled> {
-        let Some(Watched { pidfd, report, group, .. }) = self.0.take() else { return Ok(Settled::default()) };
-        let tree = Tree { pidfd: pidfd.into_inner(), report, group };
-        let report = spawn::report(&tree)?;
-        let out_of_memory = tree.group.as_ref().is_some_and(Group::ran_out_of_memory);
-        let usage = match spawn::wait(&tree.pidfd, libc::WNOHANG) {
+        let Some(Watched { pidfd, report, told, group, .. }) = self.0.take() else {
+            return Ok(Settled::default());
+        };
+        let pidfd = pidfd.into_inner();
+        let report = if told.is_some() { told } else { spawn::report(&report)? };
+        let out_of_memory = group.as_ref().is_some_and(Group::ran_out_of_memory);
+        let usage = match spawn::wait(&pidfd, libc::WNOHANG) {
             Ok(Some(usage)) => usage,
             Ok(None) => {
-                spawn::end_in_background(tree.pidfd, tree.group);
+                spawn::end_in_background(pidfd, group);
                 Usage::default()
             }
             // Where the host was started with SIGCHLD ignored, the kernel reaped it already.
@@ -242,44 +384,70 @@ impl Drop for Running {
     }
 }
 
-/// The beginning of an output, and its length.
-struct Capture {
+/// What becomes of an output.
+pub(crate) trait Sink {
+    /// Takes what was read.
+    fn take(&mut self, chunk: &[u8]) -> Result<(), Refused>;
+}
+
+/// An output cannot be kept, and nothing more of it is wanted.
+pub(crate) struct Refused;
+
+/// An output that is read to its end.
+pub(crate) struct Capture<S> {
     pipe: Receiver,
-    kept: Vec<u8>,
+    pub(crate) to: S,
+}
+
+impl<S: Sink> Capture<S> {
+    /// A pipe, and the end of it that a program gets.
+    pub(crate) fn pipe(to: S) -> io::Result<(Self, OwnedFd)> {
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+        Ok((Self { pipe: Receiver::from_owned_fd(read)?, to }, write))
+    }
+
+    /// Reads to the end, so that the program never waits for a reader.
+    pub(crate) async fn read_all(&mut self) -> Result<(), Refused> {
+        let mut chunk = vec![0; CHUNK];
+        while let Ok(length @ 1..) = self.pipe.read(&mut chunk).await {
+            self.to.take(&chunk[..length])?;
+        }
+        Ok(())
+    }
+
+    /// Reads what is there once the tree is dead. A descriptor that left the tree could be written to without end.
+    pub(crate) fn read_rest(&mut self) {
+        let mut chunk = vec![0; CHUNK];
+        for _ in 0..LEFT {
+            match rustix::io::read(self.pipe.as_fd(), &mut chunk) {
+                Ok(length @ 1..) if self.to.take(&chunk[..length]).is_ok() => {}
+                Ok(_) | Err(_) => break,
+            }
+        }
+    }
+}
+
+/// The beginning of an output, and its length: what is beyond the limit is counted and dropped.
+pub(crate) struct Kept {
+    bytes: Vec<u8>,
     limit: usize,
     seen: u64,
 }
 
-impl Capture {
-    fn new(pipe: OwnedFd, limit: usize) -> io::Result<Self> {
-        Ok(Self { pipe: Receiver::from_owned_fd(pipe)?, kept: Vec::new(), limit, seen: 0 })
+impl Kept {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { bytes: Vec::new(), limit, seen: 0 }
     }
 
-    /// Reads to the end: what is beyond the limit is counted and dropped, so that the program never waits for a reader.
-    async fn read_all(&mut self) {
-        let mut chunk = vec![0; CHUNK];
-        while let Ok(length @ 1..) = self.pipe.read(&mut chunk).await {
-            self.take(&chunk[..length]);
-        }
+    pub(crate) fn text(self) -> Text {
+        Text::new(self.bytes, self.seen)
     }
+}
 
-    /// Reads what is there once the tree is dead. A descriptor that left the tree could be written to without end.
-    fn read_rest(&mut self) {
-        let mut chunk = vec![0; CHUNK];
-        for _ in 0..LEFT {
-            match rustix::io::read(self.pipe.as_fd(), &mut chunk) {
-                Ok(length @ 1..) => self.take(&chunk[..length]),
-                Ok(0) | Err(_) => break,
-            }
-        }
-    }
-
-    fn take(&mut self, chunk: &[u8]) {
+impl Sink for Kept {
+    fn take(&mut self, chunk: &[u8]) -> Result<(), Refused> {
         self.seen += chunk.len() as u64;
-        self.kept.extend_from_slice(&chunk[..chunk.len().min(self.limit - self.kept.len())]);
-    }
-
-    fn text(self) -> Text {
-        Text::new(self.kept, self.seen)
+        self.bytes.extend_from_slice(&chunk[..chunk.len().min(self.limit - self.bytes.len())]);
+        Ok(())
     }
 }

@@ -23,7 +23,7 @@ use serde::Serialize;
 
 use crate::EXEC_FAILED;
 use crate::config::{Layer, SandboxConfig};
-use crate::spawn::{Isolation, Program, Tree};
+use crate::spawn::{Failed, Isolation, Program, Stage, Tree};
 
 pub(crate) use checks::checks;
 pub(crate) use filter::IMAGE;
@@ -103,13 +103,18 @@ impl Sandbox {
         self.machine.has(Layer::MountNamespace)
     }
 
-    /// What will hold a program of an action.
+    /// What will hold a program of an action, to whose reach the policies that let it run add this.
     ///
     /// # Errors
     ///
     /// What the policy says and this machine cannot hold.
-    pub(crate) fn contain(&self, cx: &Context, display: Option<&Display>) -> Result<Contained, Fault> {
-        let kind = self.kind(cx, display)?;
+    pub(crate) fn contain(
+        &self,
+        cx: &Context,
+        profile: &Profile,
+        display: Option<&Display>,
+    ) -> Result<Contained, Fault> {
+        let kind = self.kind(cx, profile, display)?;
         let containment = Containment {
             layers: self.machine.layers(&kind),
             landlock_abi: self.machine.landlock_abi,
@@ -140,8 +145,7 @@ impl Sandbox {
         self.machine.cannot_hold(&profile.network)
     }
 
-    fn kind(&self, cx: &Context, display: Option<&Display>) -> Result<Kind, Fault> {
-        let profile = cx.profile();
+    fn kind(&self, cx: &Context, profile: &Profile, display: Option<&Display>) -> Result<Kind, Fault> {
         let mut reach = cx.reach();
         reach.read.extend(profile.read.iter().cloned());
         reach.write.extend(profile.write.iter().cloned());
@@ -203,8 +207,11 @@ impl Contained {
         self.pool.start_program(program)
     }
 
-    /// The view is not what it was made of any more: the next program gets a new one.
-    pub(crate) fn is_stale(&self) {
-        self.pool.give_up();
+    /// A program could not be started in it. Where that is because the view is not what it was made of any more, the next
+    /// program gets a new one.
+    pub(crate) fn take_note_of(&self, failed: Failed) {
+        if matches!(failed.stage, Stage::Place | Stage::Covers) {
+            self.pool.give_up();
+        }
     }
 }

@@ -69,10 +69,12 @@ pub(crate) struct Program<'a> {
 pub(crate) struct Tree {
     /// Of the init: readable once the whole tree is dead, to be killed and waited for by it.
     pub(crate) pidfd: OwnedFd,
-    /// Holds [`Report`]; does not block. The tree dies when this is closed.
+    /// Holds a [`Report`]; does not block. The tree dies when this is closed.
     pub(crate) report: OwnedFd,
     /// The control group that it is in, to be dropped after it is dead.
     pub(crate) group: Option<Group>,
+    /// Readable once the program runs, or is known not to: the init closes its end then.
+    pub(crate) started: OwnedFd,
 }
 
 /// What an init or a launcher tells the host.
@@ -237,7 +239,7 @@ impl Init {
         let mut fds = vec![spec.as_raw_fd(), write.as_raw_fd(), image.as_raw_fd(), stdin, stdout, stderr];
         fds.extend(script.map(|script| script.as_raw_fd()));
         match kernel::send(control.as_raw_fd(), [0; 8], &fds) {
-            Ok(()) => Ok(Tree { pidfd, report, group }),
+            Ok(()) => Ok(Tree { pidfd, report, group, started: control }),
             Err(errno) => {
                 end_in_background(pidfd, group);
                 Err(io::Error::from_raw_os_error(errno))
@@ -280,11 +282,10 @@ pub(crate) fn end_in_background(pidfd: OwnedFd, group: Option<Group>) {
     }
 }
 
-/// Registers a tree with the runtime: readable once the whole of it is dead.
-pub(crate) fn watch(pidfd: OwnedFd) -> Result<AsyncFd<OwnedFd>, (OwnedFd, io::Error)> {
+/// Registers a descriptor with the runtime, such as that of a tree: readable once the whole of it is dead.
+pub(crate) fn watch(fd: OwnedFd, interest: Interest) -> Result<AsyncFd<OwnedFd>, (OwnedFd, io::Error)> {
     // SAFETY: an owned descriptor stays open and the same until the AsyncFd, which owns it, is dropped or gives it back.
-    unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }
-        .map_err(AsyncFdRegisterError::into_parts)
+    unsafe { AsyncFd::register_with_interest(fd, interest) }.map_err(AsyncFdRegisterError::into_parts)
 }
 
 /// Reaps the init of a tree and tells what the whole tree used; nothing while it is not dead, where `options` say
@@ -329,9 +330,9 @@ pub(crate) struct Usage {
 }
 
 /// What the init told, if it did.
-pub(crate) fn report(tree: &Tree) -> io::Result<Option<Report>> {
+pub(crate) fn report(pipe: &OwnedFd) -> io::Result<Option<Report>> {
     let mut bytes = [0; REPORT];
-    match rustix::io::read(&tree.report, &mut bytes) {
+    match rustix::io::read(pipe, &mut bytes) {
         Ok(REPORT) => Ok(parse(bytes)),
         Ok(_) | Err(rustix::io::Errno::AGAIN) => Ok(None),
         Err(e) => Err(e.into()),

@@ -17,10 +17,14 @@ mod limits;
 mod machine;
 #[path = "main/output.rs"]
 mod output;
+#[path = "main/pipe.rs"]
+mod pipe;
 #[path = "main/program.rs"]
 mod program;
 #[path = "main/races.rs"]
 mod races;
+#[path = "main/start.rs"]
+mod start;
 #[path = "main/support.rs"]
 mod support;
 #[path = "main/tree.rs"]

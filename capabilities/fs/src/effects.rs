@@ -1,32 +1,11 @@
 //! The effects of this capability: a verb on a real path, with facts of what is there.
 
+use llm_os_core::file::is_persistent;
 use llm_os_core::path::spell;
-use llm_os_core::{Effect, Fact, FactSpec, FactType, Identity, Resource, Verb};
+use llm_os_core::{Effect, Fact, Identity, Resource, Verb};
 
 use crate::kernel::{FileKind, Meta};
-use crate::persistent::is_persistent;
 use crate::roots::{Entry, Handle, Missing, Place, Slot};
-
-/// The facts of every effect of `fs`.
-pub(crate) const FACTS: &[FactSpec] = &[
-    FactSpec { name: "exists", ty: FactType::Bool, doc: "Whether something is at the path already." },
-    FactSpec {
-        name: "file_type",
-        ty: FactType::Text,
-        doc: "What is at the path: \"file\", \"directory\", \"symlink\", \"other\" (FIFO, socket, device) or \"missing\".",
-    },
-    FactSpec {
-        name: "links",
-        ty: FactType::Long,
-        doc: "How many names the file has, 0 where it is missing. With more than one it may also be a file outside.",
-    },
-    FactSpec {
-        name: "persistent",
-        ty: FactType::Bool,
-        doc: "Whether a file of this name acts later by itself: shell start-up files, git hooks, .desktop files, keys, \
-              libraries, timers, editor tasks.",
-    },
-];
 
 /// The effect on what is, or is not, at a path. Where the file has other names a human is always asked: what happens to
 /// it happens to them too, and they may lie outside every root.

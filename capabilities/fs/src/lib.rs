@@ -24,7 +24,6 @@ mod kernel;
 mod list;
 mod output;
 mod page;
-mod persistent;
 mod read;
 mod relocate;
 mod remove;

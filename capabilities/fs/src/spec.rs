@@ -1,8 +1,7 @@
 //! What `fs` declares of each action: effects, codes, examples.
 
+use llm_os_core::file::FACTS;
 use llm_os_core::{ActionSpec, EffectSpec, Example, Kind, Verb};
-
-use crate::effects::FACTS;
 
 const OBSERVE: EffectSpec = EffectSpec { verb: Verb::Observe, kind: Kind::Path, facts: FACTS };
 const CHANGE: EffectSpec = EffectSpec { verb: Verb::Change, kind: Kind::Path, facts: FACTS };

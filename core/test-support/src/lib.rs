@@ -47,7 +47,7 @@ use llm_os_core::pipeline::{
 use llm_os_core::policy::{Query, Reason};
 use llm_os_core::request::Request;
 use llm_os_core::{
-    Capability, Code, ConnectionId, Decision, Fault, Judge, Principal, Profile, Reach, Registration,
+    Capability, Code, ConnectionId, Decision, Effect, Fault, Judge, Principal, Profile, Reach, Registration,
     Registry, Root, Ruling, Secret, Setup, Verb,
 };
 use serde_json::{Value, json};
@@ -58,6 +58,7 @@ use tokio_util::sync::CancellationToken;
 pub use swap::Swapper;
 
 type Rule = dyn Fn(Query<'_>) -> Decision + Send + Sync;
+type ProfileOf = dyn Fn(&Effect) -> Profile + Send + Sync;
 
 /// One capability behind the real pipeline.
 pub struct World {
@@ -133,7 +134,7 @@ impl World {
                 covers: Mutex::new(false),
                 clear: Mutex::new(false),
                 reach: Mutex::new(reach),
-                profile: Mutex::default(),
+                profile: Mutex::new(Box::new(|_| Profile::default())),
             }),
             ledger: Memory::default(),
             approvals: Desk::default(),
@@ -183,7 +184,12 @@ impl World {
 
     /// Replaces what the policy adds to the reach of every program.
     pub fn adds_to_reach(&self, profile: Profile) {
-        *held(&self.rules.profile) = profile;
+        self.adds_to_reach_of(move |_| profile.clone());
+    }
+
+    /// Replaces what the policy adds to the reach of a program, by the effect of running it.
+    pub fn adds_to_reach_of(&self, profile: impl Fn(&Effect) -> Profile + Send + Sync + 'static) {
+        *held(&self.rules.profile) = Box::new(profile);
     }
 
     /// Lets the log fail from now on (`audit_unavailable`), or work again.
@@ -389,7 +395,7 @@ struct Rules {
     covers: Mutex<bool>,
     clear: Mutex<bool>,
     reach: Mutex<Reach>,
-    profile: Mutex<Profile>,
+    profile: Mutex<Box<ProfileOf>>,
 }
 
 impl Judge for Rules {
@@ -397,7 +403,7 @@ impl Judge for Rules {
         let rule = held(&self.rule).clone();
         let policies = vec![Reason { policy: "test".to_owned(), reason: None, clear: *held(&self.clear) }];
         let profile = match query.effect.verb {
-            Verb::Run => held(&self.profile).clone(),
+            Verb::Run => held(&self.profile)(query.effect),
             _ => Profile::default(),
         };
         Ruling { decision: rule(query), policies, profile }

@@ -76,7 +76,7 @@ fn places(kind: Kind, roots: &Roots) -> Vec<Resource> {
             places
         }
         Kind::Window => vec![Resource::window("canary", "a class"), Resource::window("another", "canary")],
-        Kind::Display | Kind::Device | Kind::Own(_) => vec![Resource::new(kind, "canary")],
+        Kind::Display | Kind::Device | Kind::Handle | Kind::Own(_) => vec![Resource::new(kind, "canary")],
     }
 }
 
@@ -91,7 +91,7 @@ fn expected(concrete: &Concrete, place: &Resource, roots: &Roots) -> BTreeSet<St
     let on_canary = match place.kind {
         Kind::Window => place.display.as_deref() == Some("canary"),
         Kind::Display => place.id == "canary",
-        Kind::Path | Kind::Program | Kind::Device | Kind::Own(_) => false,
+        Kind::Path | Kind::Program | Kind::Device | Kind::Handle | Kind::Own(_) => false,
     };
     if on_canary {
         expected.insert("principal, action, resource in Display::\"canary\"".to_owned());

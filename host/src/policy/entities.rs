@@ -39,7 +39,7 @@ impl Entity {
                 entity.above = path::ancestors(id);
                 entity.roots = roots.groups_of(|root| entity.is_in(root));
             }
-            Kind::Window | Kind::Display | Kind::Device | Kind::Own(_) => {}
+            Kind::Window | Kind::Display | Kind::Device | Kind::Handle | Kind::Own(_) => {}
         }
         entity
     }

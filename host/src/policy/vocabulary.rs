@@ -10,7 +10,7 @@ use llm_os_core::name::ActionName;
 use llm_os_core::registry::Registry;
 
 /// The entity types that exist whatever is linked, with what they mean to who writes policies.
-const TYPES: [(&str, &str); 8] = [
+const TYPES: [(&str, &str); 9] = [
     ("User", "Who sends plans, by uid: principal in User::\"1000\"."),
     ("Session in [User]", "A session of a user. Callers choose its name, so policies permit users."),
     (
@@ -25,6 +25,7 @@ const TYPES: [(&str, &str); 8] = [
     ("Window in [Display]", "A window by its class; the display that it is on is its parent."),
     ("Display", "A display; \"virtual\" is the one that the host started for itself."),
     ("Device", "A device."),
+    ("Handle", "A program that was started and goes on running; it belongs to who started it."),
 ];
 
 /// Names that a capability cannot give to a kind of its own, beside those of [`TYPES`].

@@ -1,6 +1,7 @@
 //! From the start of a plan to its end: cancelled, left alone, sent twice, or overtaken by the end of the host.
 
 use std::fs;
+use std::io::Read;
 use std::time::Instant;
 
 use rustix::process::Signal;
@@ -76,6 +77,45 @@ fn a_client_that_only_finished_speaking_gets_its_answers() {
     assert_eq!(client.answer()["results"][0]["output"]["stdout"]["text"], "hi\n");
     assert!(client.is_closed());
     daemon.stop();
+}
+
+#[test]
+fn a_started_program_outlives_its_connection_and_belongs_to_its_session() {
+    let daemon = Place::new().set_policy("permit (principal, action, resource);").start();
+    let start = act("exec.start", json!({"argv": ["/bin/cat"]}));
+    let mut client = daemon.connect();
+    let started = client.ask(&in_session(plan("start", &[start]), "mine"));
+    assert_eq!(code(&started), "", "{started:#}");
+    let handle = &started["results"][0]["output"]["handle"];
+    drop(client);
+    let ask = |session: &str, verb: &str, more: Value| {
+        let mut params = json!({"handle": handle});
+        params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        daemon.ask(&in_session(plan("next", &[act(&format!("exec.{verb}"), params)]), session))
+    };
+    assert_eq!(code(&ask("other", "write", json!({"data": "x"}))), "exec_no_handle");
+    assert_eq!(code(&ask("mine", "write", json!({"data": "still here\n"}))), "");
+    let read = ask("mine", "read", json!({"wait_ms": 20_000}));
+    assert_eq!(read["results"][0]["output"]["output"]["text"], "still here\n", "{read:#}");
+    assert_eq!(code(&ask("other", "stop", json!({}))), "exec_no_handle");
+    assert_eq!(children(daemon.pid()).len(), 1);
+    assert_eq!(code(&ask("mine", "stop", json!({}))), "");
+    daemon.stop();
+}
+
+#[test]
+fn a_started_program_ends_with_the_host() {
+    let daemon = Place::new().set_policy("permit (principal, action, resource);").start();
+    // Its reader sees the end of the file once the program is dead.
+    let fifo = daemon.path("w/fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let started = daemon.ask(&plan("start", &[act("exec.start", json!({"argv": ["/usr/bin/tee", fifo]}))]));
+    assert_eq!(code(&started), "", "{started:#}");
+    let mut reader = fs::File::open(&fifo).unwrap();
+    daemon.signal(Signal::TERM);
+    let place = daemon.stopped();
+    assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+    assert_eq!(fs::read_dir(place.state().join("exec")).unwrap().count(), 0);
 }
 
 /// S03

@@ -123,7 +123,7 @@ impl Machine {
             group,
         )?;
         spawn::wait(&tree.pidfd, 0)?;
-        spawn::report(&tree)
+        spawn::report(&tree.report)
     }
 
     /// Says of each layer that is lacking what was tried and how it went.

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use llm_os_core::error::excerpt;
+use llm_os_core::file::is_persistent;
 use llm_os_core::path::spell;
 use llm_os_core::{Code, Context, Effect, Effects, Fault, Principal, Verb};
 
@@ -15,7 +16,6 @@ use crate::effects::effect_below;
 use crate::fault::{NOT_FOUND, shown};
 use crate::kernel::open_directory;
 use crate::output::Output;
-use crate::persistent::is_persistent;
 use crate::relocate;
 use crate::roots::{Roots, Slot, is_below};
 use crate::tree::{Item, cannot_enter, judge_all};

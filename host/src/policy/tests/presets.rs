@@ -8,7 +8,11 @@ fn effects_only(tests: &str) -> String {
     let is_file = |effect: &serde_json::Value| effect["kind"] == "Path" || effect["kind"] == "Program";
     let on_files =
         |case: &serde_json::Value| case["effects"].as_array().is_some_and(|all| all.iter().all(is_file));
-    tests["tests"].as_array_mut().unwrap().retain(on_files);
+    let registry = registry();
+    let is_known = |case: &serde_json::Value| {
+        ActionName::new(case["action"].as_str()?).and_then(|name| registry.action(&name)).map(drop)
+    };
+    tests["tests"].as_array_mut().unwrap().retain(|case| on_files(case) && is_known(case).is_some());
     tests.to_string()
 }
 

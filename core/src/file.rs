@@ -1,6 +1,30 @@
-//! Which names make a file act later by itself: run at login, by a commit, by a build, by an editor, by a loader.
-//!
-//! Policies see this as the fact `persistent`. Case is ignored, since some file systems ignore it.
+//! What every capability says of a file that it reads or changes, so that one policy is about all of them.
+
+use crate::effect::{FactSpec, FactType};
+
+/// The facts of an effect on a file by its path.
+pub const FACTS: &[FactSpec] = &[
+    FactSpec { name: "exists", ty: FactType::Bool, doc: "Whether something is at the path already." },
+    FactSpec {
+        name: "file_type",
+        ty: FactType::Text,
+        doc: "What is at the path: \"file\", \"directory\", \"symlink\", \"other\" (FIFO, socket, device) or \"missing\".",
+    },
+    FactSpec {
+        name: "links",
+        ty: FactType::Long,
+        doc: "How many names the file has, 0 where it is missing. With more than one it may also be a file outside.",
+    },
+    FactSpec {
+        name: "persistent",
+        ty: FactType::Bool,
+        doc: "Whether a file of this name acts later by itself: shell start-up files, git hooks, .desktop files, keys, \
+              libraries, timers, editor tasks.",
+    },
+];
+
+// Which names make a file act later by itself: run at login, by a commit, by a build, by an editor, by a loader. Policies
+// see this as the fact `persistent`. Case is ignored, since some file systems ignore it.
 
 /// The names, in lower case; a `*` stands for anything but a slash. A pattern with a slash is matched against the end
 /// of the path, one without against the last name; one that ends in a slash covers everything below that directory.
@@ -104,7 +128,7 @@ const PATTERNS: &[&str] = &[
 ];
 
 /// Whether a file at this path may act later by itself.
-pub(crate) fn is_persistent(path: &[u8]) -> bool {
+pub fn is_persistent(path: &[u8]) -> bool {
     let path = path.to_ascii_lowercase();
     let names: Vec<&[u8]> = path.split(|b| *b == b'/').filter(|name| !name.is_empty()).collect();
     PATTERNS.iter().any(|pattern| covers(pattern, &names))
