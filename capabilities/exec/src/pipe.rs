@@ -36,7 +36,7 @@ pub(crate) struct Pipe {
 /// What becomes of the last standard output.
 enum Last {
     Text(Kept),
-    File(Filling),
+    File(Box<Filling>),
 }
 
 impl Sink for Last {
@@ -82,7 +82,7 @@ impl Pipe {
     pub(crate) async fn execute(mut self, sandbox: &Sandbox, cx: &Context) -> Result<Piped, Fault> {
         let last = match self.file.take() {
             Some(target) => {
-                Last::File(target.fill(self.file_bytes).map_err(|fault| fault.at("stdout_file"))?)
+                Last::File(Box::new(target.fill(self.file_bytes).map_err(|fault| fault.at("stdout_file"))?))
             }
             None => Last::Text(Kept::new(self.output_bytes)),
         };

@@ -326,7 +326,7 @@ impl Drop for World {
 }
 
 /// Keeps no records and holds no plans: in `plan_only` mode nothing happens that one could be missing of.
-struct Unrecorded;
+pub(super) struct Unrecorded;
 
 impl Ledger for Unrecorded {
     async fn write(&self, _: Vec<Entry>) -> Result<Durable, Fault> {

@@ -1,5 +1,6 @@
 //! The policy as a whole, with two small capabilities that state what `fs` and `exec` state.
 
+mod agreement;
 mod annotations;
 mod asking;
 mod presets;

@@ -253,7 +253,7 @@ impl Source {
 
 fn state(end: End, out_of_memory: bool) -> State {
     let (exit_code, signal) = answer::ending(end);
-    let is_limited = out_of_memory || signal.as_ref().and_then(|signal| signal.limit()).is_some();
+    let is_limited = out_of_memory || signal.as_ref().is_some_and(|signal| signal.limit().is_some());
     let killed = match end {
         End::Ended(_) | End::Lost if is_limited => Some(Killed::Limit),
         End::Ended(_) => None,

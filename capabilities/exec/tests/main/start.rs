@@ -213,7 +213,7 @@ fn another_session_s_handle_is_none() {
     let own = place.in_session("other", "exec.start", json!({"argv": ["/bin/cat"]}));
     assert_eq!(ok(&own)["handle"], handle, "each session counts for itself");
     ok(&place.in_session("other", "exec.stop", json!({"handle": handle})));
-    assert_eq!(place.listed(), [handle.clone()]);
+    assert_eq!(place.listed(), std::slice::from_ref(&handle));
     ok(&place.act("write", &handle, json!({"data": "still here\n"})));
     place.read_until(&handle, "still here\n");
 }

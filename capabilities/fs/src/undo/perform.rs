@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use llm_os_core::Fault;
 use llm_os_core::value::hex;
@@ -16,9 +17,9 @@ use super::imagined::{Place, Seen, Target, conflict};
 use super::node::{Node, Tree, What};
 use super::store::{Change, Of, Pace, Store, each_chunk};
 use crate::fault::{UNDO_UNAVAILABLE, WRITE_FAILED, shown, write_failed};
-use crate::kernel::{Meta, open_directory};
+use crate::kernel::{Meta, open_without_symlinks};
 use crate::remove::remove_now;
-use crate::roots::sync;
+use crate::roots::{is_below, sync};
 use crate::stage::{temporary_name, write_all};
 
 /// Everything that an undo does, ready.
@@ -26,8 +27,10 @@ pub(crate) struct Performance<'a> {
     store: &'a Store,
     pace: Pace<'a>,
     made: Vec<Made>,
-    /// New directories, by the paths that they get.
-    inside: BTreeMap<Vec<u8>, OwnedFd>,
+    /// Which ones the new directories are, by the paths that they get.
+    inside: BTreeMap<Vec<u8>, String>,
+    /// The directories that are there, by their paths.
+    opened: BTreeMap<Vec<u8>, Arc<OwnedFd>>,
     stands_for: Vec<(String, String)>,
     /// What gives up its name: first what moves, then what is to be gone.
     leaving: Vec<Leaving>,
@@ -36,7 +39,7 @@ pub(crate) struct Performance<'a> {
 
 /// A name in an open directory.
 struct Name {
-    dir: OwnedFd,
+    dir: Arc<OwnedFd>,
     name: Vec<u8>,
 }
 
@@ -80,8 +83,8 @@ impl<'a> Performance<'a> {
         pace: Pace<'a>,
     ) -> Result<Self, Fault> {
         let (made, inside, stands_for) = (Vec::new(), BTreeMap::new(), Vec::new());
-        let (leaving, moving) = (Vec::new(), Vec::new());
-        let mut this = Self { store, pace, made, inside, stands_for, leaving, moving };
+        let (opened, leaving, moving) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let mut this = Self { store, pace, made, inside, opened, stands_for, leaving, moving };
         let mut sources = BTreeSet::new();
         for target in targets {
             if let Seen::Real(real) = &target.seen
@@ -100,15 +103,19 @@ impl<'a> Performance<'a> {
                 Seen::Missing => {}
                 Seen::Real(real) => {
                     let (path, real) = (target.path.clone(), real.clone());
-                    let to = Name { dir: this.directory(ground, target)?, name: split(&path).1.to_vec() };
+                    let dir = this.directory(ground, &target.place)?;
+                    let to = Name { dir, name: split(&path).1.to_vec() };
                     this.moving.push(Moving { path, real, to });
                 }
                 Seen::Kept(node) => this.make(ground, target, node, leaves)?,
             }
         }
         for target in targets.iter().rev() {
-            if let (Seen::Kept(node), Some(directory)) = (&target.seen, this.inside.get(&target.path)) {
-                let done = attribute(directory, node).and_then(|()| fs::fsync(directory));
+            if let Seen::Kept(node) = &target.seen
+                && node.is_directory()
+            {
+                let directory = this.new_directory(&target.path)?;
+                let done = attribute(&directory, node).and_then(|()| fs::fsync(&directory));
                 done.map_err(|e| write_failed("restore the directory", &target.path, e))?;
             }
         }
@@ -141,6 +148,7 @@ impl<'a> Performance<'a> {
     /// Notes that what is at a path, if anything, gives up its name.
     fn leaves(&mut self, ground: &Ground<'_>, path: &[u8], moves: bool) -> Result<Option<Meta>, Fault> {
         let Some((dir, item)) = ground.item(path)? else { return Ok(None) };
+        let dir = self.opened.entry(split(path).0.to_vec()).or_insert_with(|| Arc::new(dir)).clone();
         self.leaving.push(Leaving {
             path: path.to_vec(),
             at: Name { dir, name: item.name },
@@ -153,13 +161,32 @@ impl<'a> Performance<'a> {
     }
 
     /// The directory in which a name changes, old or new.
-    fn directory(&self, ground: &Ground<'_>, target: &Target) -> Result<OwnedFd, Fault> {
-        match &target.place {
-            Place::Real(directory) => ground.directory(directory).map_err(|_| conflict(directory)),
-            Place::Kept(directory) => {
-                let made = self.inside.get(directory).ok_or_else(|| conflict(directory))?;
-                made.try_clone().map_err(|_| write_failed("restore", &target.path, Errno::MFILE))
-            }
+    fn directory(&mut self, ground: &Ground<'_>, place: &Place) -> Result<Arc<OwnedFd>, Fault> {
+        match place {
+            Place::Kept(path) => self.new_directory(path).map(Arc::new),
+            Place::Real(path) => match self.opened.get(path) {
+                Some(dir) => Ok(dir.clone()),
+                None => {
+                    let dir = Arc::new(ground.directory(path).map_err(|_| conflict(path))?);
+                    self.opened.insert(path.clone(), dir.clone());
+                    Ok(dir)
+                }
+            },
+        }
+    }
+
+    /// Opens a directory that was made, by the path that it gets. None of them stays open: there can be many.
+    fn new_directory(&self, path: &[u8]) -> Result<OwnedFd, Fault> {
+        let top =
+            self.made.iter().rev().find(|made| is_below(path, &made.path)).ok_or_else(|| conflict(path))?;
+        let now = [top.temporary.name.as_slice(), &path[top.path.len()..]].concat();
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let failed = |e| write_failed("restore the directory", path, e);
+        let dir = open_without_symlinks(&top.temporary.dir, &now, flags).map_err(failed)?;
+        match Meta::of(&dir) {
+            Ok(meta) if self.inside.get(path).is_some_and(|id| *id == meta.id()) => Ok(dir),
+            Ok(_) => Err(conflict(path)),
+            Err(e) => Err(failed(e)),
         }
     }
 
@@ -173,7 +200,7 @@ impl<'a> Performance<'a> {
     ) -> Result<(), Fault> {
         let failed = |e| write_failed("restore", &target.path, e);
         let name = split(&target.path).1.to_vec();
-        let dir = self.directory(ground, target)?;
+        let dir = self.directory(ground, &target.place)?;
         let made_name = match target.place {
             Place::Kept(_) => name,
             Place::Real(_) => {
@@ -184,8 +211,7 @@ impl<'a> Performance<'a> {
                     leaving.temporary.clone_from(&temporary);
                     leaving.exchanged = true;
                 }
-                let at =
-                    Name { dir: dir.try_clone().map_err(|_| failed(Errno::MFILE))?, name: temporary.clone() };
+                let at = Name { dir: dir.clone(), name: temporary.clone() };
                 let path = target.path.clone();
                 self.made.push(Made { path, temporary: at, name, exchanged, in_place: false });
                 temporary
@@ -202,8 +228,8 @@ impl<'a> Performance<'a> {
             }
             What::Directory {} => {
                 fs::mkdirat(&dir, made_name.as_slice(), Mode::RWXU).map_err(failed)?;
-                let new = open_directory(&dir, &made_name).map_err(failed)?;
-                self.inside.insert(target.path.clone(), new);
+                let new = Meta::at(&dir, &made_name).map_err(failed)?;
+                self.inside.insert(target.path.clone(), new.id());
             }
             What::Symlink { target: text } => {
                 fs::symlinkat(text.0.as_slice(), &dir, made_name.as_slice()).map_err(failed)?;
@@ -237,7 +263,7 @@ impl<'a> Performance<'a> {
         for leaving in &self.leaving {
             let flags = if leaving.exchanged { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
             let Leaving { path, at, temporary, meta, .. } = leaving;
-            let rename = if leaving.exchanged {
+            let rename: Done<'p> = if leaving.exchanged {
                 (&at.dir, temporary.as_slice(), &at.dir, at.name.as_slice(), flags)
             } else {
                 (&at.dir, at.name.as_slice(), &at.dir, temporary.as_slice(), flags)

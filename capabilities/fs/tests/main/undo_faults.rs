@@ -14,6 +14,9 @@ use crate::undo::{Kept, act, run_of};
 /// Set where a test runs in a mount namespace of its own.
 const OWN_MOUNTS: &str = "LLM_OS_TEST_OWN_MOUNTS";
 
+/// Set where a test runs with few descriptors.
+const FEW_DESCRIPTORS: &str = "LLM_OS_TEST_FEW_DESCRIPTORS";
+
 /// Runs an ignored test of this program where what it mounts is seen by nobody else.
 fn in_own_mount_namespace(test: &str) {
     if !is_root() {
@@ -181,6 +184,36 @@ fn an_undo_that_fails_in_the_middle_is_taken_back_and_done_later() {
         json!([]),
         "it was recorded and not done: {failed:#}"
     );
+    kept.undo(&run);
+    assert_eq!(kept.tree(), before);
+}
+
+#[test]
+fn a_tree_of_more_directories_than_may_be_open_is_put_back() {
+    let mut command = Command::new("prlimit");
+    command.args(["--nofile=128"]).arg(std::env::current_exe().unwrap()).env(FEW_DESCRIPTORS, "1");
+    let done = command.args(["--exact", "undo_faults::many_directories", "--ignored"]).output();
+    let Ok(done) = done else {
+        println!("not run: there is no prlimit here");
+        return;
+    };
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[test]
+#[ignore = "run by the test above with few descriptors"]
+fn many_directories() {
+    if std::env::var_os(FEW_DESCRIPTORS).is_none() {
+        println!("not run: this has many descriptors");
+        return;
+    }
+    let kept = Kept::new();
+    for n in 0..300 {
+        kept.put(&format!("d/{}/{n}/f", n % 7), n.to_string());
+    }
+    let before = kept.tree();
+    let run = kept.run(json!([act("fs.remove", json!({"path": kept.at("d"), "recursive": true}))]));
     kept.undo(&run);
     assert_eq!(kept.tree(), before);
 }
