@@ -77,7 +77,7 @@ fn an_unknown_action_is_answered_with_the_nearest() {
     let answer = daemon.ask(&plan("x", &[act("host.describe", json!({"actions": ["fs.raed"]}))]));
     assert_eq!(code(&answer), "unknown_action");
     assert_eq!(answer["error"]["path"], "$.actions[0].params.actions[0]");
-    for (asked, near) in [("fs_read", "fs.read"), ("exec.exec", "exec.run"), ("shell.run", "exec.run")] {
+    for (asked, near) in [("fs_read", "fs.read"), ("exec.runn", "exec.run"), ("shell.run", "exec.run")] {
         let answer = daemon.ask(&plan("x", &[act("host.describe", json!({"actions": [asked]}))]));
         assert!(answer["error"]["message"].as_str().unwrap().contains(near), "{answer:#}");
     }
