@@ -1,15 +1,17 @@
 //! Files below configured roots: the `fs` capability.
 //!
-//! Three things hold here, and tests keep them:
+//! Four things hold here, and tests keep them:
 //!
 //! - No path of a plan is ever used as a path. It is looked up once, below a root's descriptor, by a lookup that cannot
 //!   leave it (openat2(2)); everything after works on what that opened, and on single names in opened directories.
 //! - What a policy is asked about is what the kernel says was opened, and what changes is compared with that before it is
 //!   gone.
 //! - Only regular files are read and written. There is no `unsafe` code.
+//! - Where undo is on, nothing changes before what it replaces is kept, and the journal that says so is durable.
 //!
 //! From the outside in: [`Action`] and [`Output`] are the surface, `roots` opens, `effects` says what a policy is asked,
-//! `stage` changes a name atomically, `tree` walks; the other modules are the actions.
+//! `stage` changes a name atomically, `tree` walks, `undo` keeps what is replaced and puts it back; the other modules are the
+//! actions.
 #![forbid(unsafe_code)]
 
 mod action;

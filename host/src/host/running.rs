@@ -252,6 +252,44 @@ mod tests {
         running.idle().await;
     }
 
+    /// The guard is the look at the halt under the lock under which the plan is entered.
+    #[test]
+    fn whatever_is_admitted_before_a_halt_is_cancelled_and_nothing_is_admitted_after_it() {
+        for _ in 0..200 {
+            let running = Running::new(64, 0, None);
+            let started = std::sync::Barrier::new(4);
+            std::thread::scope(|scope| {
+                for _ in 0..3 {
+                    scope.spawn(|| {
+                        started.wait();
+                        let mut tokens = Vec::new();
+                        loop {
+                            let token = CancellationToken::new();
+                            let mut admitted = std::pin::pin!(running.admit(key("a"), token.clone()));
+                            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+                            match admitted.as_mut().poll(&mut context) {
+                                // Entered again at once, so that the halt comes at any moment of it.
+                                std::task::Poll::Ready(Ok(place)) => tokens.push((token, place)),
+                                std::task::Poll::Ready(Err(fault)) => {
+                                    assert_eq!(fault.code, Code::HALTED);
+                                    break;
+                                }
+                                std::task::Poll::Pending => unreachable!("there are places enough"),
+                            }
+                            if tokens.len() > 16 {
+                                tokens.remove(0);
+                            }
+                        }
+                        assert!(tokens.iter().all(|(token, _)| token.is_cancelled()));
+                    });
+                }
+                started.wait();
+                std::thread::yield_now();
+                running.halt(Halt::now("a test".to_owned()));
+            });
+        }
+    }
+
     async fn futures_poll<F: Future>(mut future: std::pin::Pin<&mut F>) -> Option<F::Output> {
         std::future::poll_fn(|cx| {
             std::task::Poll::Ready(match future.as_mut().poll(cx) {

@@ -177,35 +177,45 @@ impl Watched {
 
     /// Returns once it is told to stop.
     fn watch(mut self, chord: &Chord, stopped: &OwnedFd, pressed: &impl Fn()) -> Result<(), Trouble> {
-        let mut last = None;
-        // Both ways tell of the same press with the same time.
-        let mut press = |time: u32| {
-            if last.replace(time) != Some(time) {
-                pressed();
-            }
-        };
+        let mut told = None;
         loop {
+            self.conn.flush()?;
             while let Some(event) = self.conn.poll_for_event()? {
-                match event {
-                    Event::KeyPress(event) if self.presses.are(event.detail, event.state.into()) => {
-                        press(event.time);
+                let time = match event {
+                    Event::KeyPress(event) => {
+                        self.down.insert(event.detail);
+                        self.presses.are(event.detail, event.state.into()).then_some(event.time)
                     }
                     // A raw press tells no modifiers: they are those whose keys were told of before it.
                     Event::XinputRawKeyPress(event) => {
                         let Ok(keycode) = u8::try_from(event.detail) else { continue };
-                        if self.presses.are(keycode, self.presses.mask_of(&self.down)) {
-                            press(event.time);
-                        }
+                        let is_chord = self.presses.are(keycode, self.presses.mask_of(&self.down));
                         self.down.insert(keycode);
+                        is_chord.then_some(event.time)
+                    }
+                    // As long as the key is down that was taken, the others are told of in this way alone.
+                    Event::KeyRelease(event) => {
+                        told = told.filter(|_| event.detail != self.presses.keycode);
+                        self.down.remove(&event.detail);
+                        None
                     }
                     Event::XinputRawKeyRelease(event) => {
+                        told = told.filter(|_| event.detail != u32::from(self.presses.keycode));
                         self.down.retain(|down| u32::from(*down) != event.detail);
+                        None
                     }
-                    Event::XkbNewKeyboardNotify(_) | Event::XkbMapNotify(_) => self.follow(chord)?,
-                    _ => {}
+                    Event::XkbNewKeyboardNotify(_) | Event::XkbMapNotify(_) => {
+                        self.follow(chord)?;
+                        None
+                    }
+                    _ => None,
+                };
+                // Both ways tell of the same press with the same time.
+                if time.is_some() && time != told {
+                    told = time;
+                    pressed();
                 }
             }
-            self.conn.flush()?;
             let mut waiting =
                 [PollFd::new(self.conn.stream(), PollFlags::IN), PollFd::new(stopped, PollFlags::IN)];
             match poll(&mut waiting, None) {
