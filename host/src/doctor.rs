@@ -23,6 +23,9 @@ use crate::policy::Policy;
 use crate::settings::{Settings, real_root};
 use crate::start::StartError;
 
+/// Whose the findings are that are no capability's.
+const HOST: &str = "host";
+
 /// A finding, and whose it is.
 #[derive(Serialize)]
 struct Finding {
@@ -39,6 +42,7 @@ pub(crate) fn command(args: RunArgs, as_json: bool) -> ExitCode {
         Ok(settings) => findings.look(&settings),
         Err(e) => findings.host(Check::lacking("configuration", e.to_string()).required()),
     }
+    findings.0.sort_by_key(|finding| finding.of != HOST);
     let would_start = findings.0.iter().all(|finding| finding.check.held || !finding.check.required);
     let text = if as_json {
         json!({"would_start": would_start, "checks": findings.0}).to_string() + "\n"
@@ -54,7 +58,7 @@ struct Findings(Vec<Finding>);
 
 impl Findings {
     fn host(&mut self, check: Check) {
-        self.0.push(Finding { of: "host".to_owned(), check });
+        self.0.push(Finding { of: HOST.to_owned(), check });
     }
 
     /// A thing of the host's own, which it does not start without.

@@ -110,6 +110,7 @@ capability! { fs, "fs",
     "write" Write: &[on(Verb::Change, Kind::Path, FS)];
     "remove" Remove: &[on(Verb::Destroy, Kind::Path, FS)];
     "move" Move: &[on(Verb::Observe, Kind::Path, FS), on(Verb::Destroy, Kind::Path, FS), on(Verb::Change, Kind::Path, FS)];
+    "undo" Undo: &[on(Verb::Observe, Kind::Path, FS), on(Verb::Destroy, Kind::Path, FS), on(Verb::Change, Kind::Path, FS)];
 }
 capability! { exec, "exec",
     "run" Run: &[on(Verb::Run, Kind::Program, EXEC), on(Verb::Observe, Kind::Path, &[])];

@@ -29,7 +29,7 @@ text.pack()
 text.focus_set()
 text.bind("<<Modified>>", write)
 text.bind("<Button-1>", lambda event: root.title(f"clicked {event.x_root} {event.y_root}"))
-root.update()
+text.wait_visibility()
 write()
 root.mainloop()
 "#;
@@ -118,6 +118,8 @@ fn a_plan_types_clicks_and_takes_a_picture_on_the_virtual_display() {
         window["rect"][edge].as_i64().unwrap() + window["rect"][extent].as_i64().unwrap() / 2
     };
     let (x, y) = (at("x", "width"), at("y", "height"));
+    // It is written once the text can be clicked; the window around it is there before.
+    wait_for("the text to be shown", || file.exists().then_some(()));
     done(&daemon, "mouse.click", json!({"x": x, "y": y}));
     let title = json!(format!("clicked {x} {y}"));
     wait_for("the click", || (focused(&daemon, "Notes")["title"] == title).then_some(()));

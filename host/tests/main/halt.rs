@@ -92,6 +92,22 @@ fn a_halt_kills_what_runs_and_refuses_what_comes_until_it_is_resumed() {
 }
 
 #[test]
+fn a_program_that_was_left_running_ends_and_is_not_back_when_it_is_resumed() {
+    let daemon = Daemon::start();
+    let started = daemon.ask(&plan("start", &[act("exec.start", json!({"argv": ["/bin/sleep", "60"]}))]));
+    assert_eq!(code(&started), "", "{started:#}");
+    assert_eq!(children(daemon.pid()).len(), 1);
+    halt(&daemon);
+    wait_for("the program to end", || children(daemon.pid()).is_empty().then_some(()));
+    resume(&daemon);
+    let handle = &started["results"][0]["output"]["handle"];
+    let read = daemon.ask(&plan("read", &[act("exec.read", json!({"handle": handle}))]));
+    assert_eq!(code(&read), "exec_no_handle", "{read:#}");
+    assert_eq!(children(daemon.pid()), [] as [String; 0]);
+    daemon.stop();
+}
+
+#[test]
 fn only_the_approval_socket_resumes_and_both_halt() {
     let daemon = Daemon::start();
     assert_eq!(daemon.ask_approver("host.halt", json!({}))["halted"], true);
