@@ -204,6 +204,7 @@ impl Handles {
     fn forget(&self, handle: &Arc<Handle>) {
         let mut all = held(&self.0.all);
         all.handles.retain(|other| !Arc::ptr_eq(other, handle));
+        held(&handle.written).spool.remove();
         if all.handles.iter().all(|other| other.owner != handle.owner) {
             all.numbers.remove(&handle.owner);
         }

@@ -94,6 +94,13 @@ impl Spool {
 
 impl Drop for Spool {
     fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+impl Spool {
+    /// Removes the file; who still has the spool reads on.
+    pub(crate) fn remove(&self) {
         match rustix::fs::unlinkat(self.directory.0.as_fd(), &self.name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(e) => tracing::warn!(error = %e, "The output of a program that ended could not be removed."),

@@ -3,12 +3,14 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use llm_os_core::capability::{Mode, Root};
 use llm_os_core::{Decision, Kind, Network, Profile, Reach, Verb};
 use llm_os_exec::Exec;
 use llm_os_test_support::World;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use serde_json::{Value, json};
 
 use crate::support::{Lifeline, probe, world};
@@ -188,7 +190,7 @@ fn where_one_program_cannot_be_started_none_is_left() {
     let holder = [probe.as_str(), "stubborn", lifeline.path()];
     for (stages, at) in [(vec![&holder[..], &[broken][..]], 1), (vec![&[broken][..], &holder[..]], 0)] {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-        let mut fifo = File::from(rustix::fs::open(lifeline.path(), flags, Mode::empty()).unwrap());
+        let mut fifo = File::from(rustix::fs::open(lifeline.path(), flags, 0.into()).unwrap());
         let result = pipe(&world, &stages, json!({}));
         assert_eq!(result["error"]["code"], "exec_failed", "{result:#}");
         let path = result["error"]["path"].as_str().unwrap();
@@ -282,10 +284,7 @@ fn a_file_is_judged_as_fs_write_is() {
 fn a_path_that_leaves_the_roots_is_refused() {
     let outside = tempfile::tempdir().unwrap();
     let read = tempfile::tempdir().unwrap();
-    let read_only = llm_os_core::capability::Root {
-        path: read.path().canonicalize().unwrap(),
-        mode: llm_os_core::capability::Mode::Read,
-    };
+    let read_only = Root { path: read.path().canonicalize().unwrap(), mode: Mode::Read };
     let world = World::configured::<Exec>(json!({}), &[read_only]);
     std::os::unix::fs::symlink(outside.path(), world.root().join("away")).unwrap();
     std::os::unix::fs::symlink(outside.path().join("x"), world.root().join("link")).unwrap();
@@ -306,6 +305,16 @@ fn a_path_that_leaves_the_roots_is_refused() {
         );
         assert_eq!(answer["error"]["path"], "$.actions[0].params.stdout_file", "{answer:#}");
     }
+    // A symlink does not lead around a root for reading inside of one for writing.
+    let outer = tempfile::tempdir().unwrap();
+    let inner = outer.path().join("inner");
+    std::fs::create_dir(&inner).unwrap();
+    std::os::unix::fs::symlink("inner", outer.path().join("link")).unwrap();
+    let root = |path: &Path, mode| Root { path: path.canonicalize().unwrap(), mode };
+    let nested = [root(outer.path(), Mode::Write), root(&inner, Mode::Read)];
+    let nested = World::configured::<Exec>(json!({}), &nested);
+    let around = json!({"stdout_file": outer.path().join("link/x")});
+    nested.refused("exec.pipe", params(&[&["/bin/true"]], around), "policy_denied");
     let missing = json!({"stdout_file": world.at("none/x")});
     world.refused("exec.pipe", params(&[&["/bin/true"]], missing), "write_failed");
     assert_eq!(

@@ -432,8 +432,9 @@ fn a_halt_ends_what_everybody_started() {
         ok(&act("exec.read", json!({"handle": handle, "wait_ms": 20_000})));
     }
     place.world.halt();
+    // Nothing is left that could write; whether tee came to write to its file before is not told.
     for watch in watches {
-        assert_eq!(watch.join().unwrap(), b"x");
+        watch.join().unwrap();
     }
     assert_eq!(place.listed(), Vec::<String>::new());
     assert_eq!(code(&place.act("read", &handle, json!({}))), "exec_no_handle");
