@@ -226,7 +226,7 @@ pub(crate) struct Running(Option<Watched>);
 
 struct Watched {
     pidfd: AsyncFd<OwnedFd>,
-    report: OwnedFd,
+    report: AsyncFd<OwnedFd>,
     /// The report, where it was read already.
     told: Option<Report>,
     group: Option<Group>,
@@ -248,7 +248,7 @@ impl Settled {
     fn not_started(&self) -> Option<Failed> {
         match self.report {
             Some(Report::Failed(failed)) => Some(failed),
-            Some(Report::Ended(_) | Report::Ready) | None => None,
+            Some(Report::Ended(..) | Report::Ready) | None => None,
         }
     }
 }
@@ -264,12 +264,17 @@ impl Running {
         let tree = command.spawn(stdio, tty, contained).map_err(|e| failed("no process could be made", e))?;
         let Tree { pidfd, report, group, started } = tree;
         let isolation = contained.isolation;
-        match spawn::watch(pidfd, Interest::READABLE) {
-            Ok(pidfd) => Ok(Self(Some(Watched { pidfd, report, told: None, group, started, isolation }))),
-            Err((pidfd, e)) => {
-                spawn::end_in_background(pidfd, group);
-                Err(failed("its process cannot be watched", e))
+        let watch = |fd| spawn::watch(fd, Interest::READABLE);
+        let unwatched = |pidfd, group, e| {
+            spawn::end_in_background(pidfd, group);
+            Err(failed("its process cannot be watched", e))
+        };
+        match (watch(pidfd), watch(report)) {
+            (Ok(pidfd), Ok(report)) => {
+                Ok(Self(Some(Watched { pidfd, report, told: None, group, started, isolation })))
             }
+            (Ok(pidfd), Err((_, e))) => unwatched(pidfd.into_inner(), group, e),
+            (Err((pidfd, e)), _) => unwatched(pidfd, group, e),
         }
     }
 
@@ -281,14 +286,14 @@ impl Running {
         let started = spawn::watch(started, Interest::READABLE).map_err(|(_, e)| not_known(e))?;
         let _ = started.readable().await.map_err(not_known)?;
         let Some(Watched { pidfd, report, told, .. }) = &mut self.0 else { return Ok(()) };
-        *told = spawn::report(report).map_err(not_known)?;
+        *told = spawn::report(report.get_ref()).map_err(not_known)?;
         match told {
             Some(Report::Failed(failed)) => {
                 // The init that told it ends.
                 let _ = pidfd.readable().await;
                 Err(did_not_start(*failed, contained))
             }
-            Some(Report::Ended(_) | Report::Ready) | None => Ok(()),
+            Some(Report::Ended(..) | Report::Ready) | None => Ok(()),
         }
     }
 
@@ -304,7 +309,7 @@ impl Running {
             loop {
                 tokio::select! {
                     biased;
-                    () = self.dead() => break End::Lost,
+                    () = self.ended() => break End::Lost,
                     end = &mut stop => break end,
                     read = &mut reading, if open => match read {
                         Ok(()) => open = false,
@@ -318,7 +323,7 @@ impl Running {
         }
         let settled = self.settle().map_err(|e| failed("its end is not known", e))?;
         match settled.report {
-            Some(Report::Ended(status)) if end == End::Lost => Ok((End::Ended(status), settled)),
+            Some(Report::Ended(status, _)) if end == End::Lost => Ok((End::Ended(status), settled)),
             _ => Ok((end, settled)),
         }
     }
@@ -337,6 +342,21 @@ impl Running {
         if tokio::time::timeout(GRACE, self.dead()).await.is_err() {
             tracing::error!("A killed process tree is still there; it is left to be reaped.");
         }
+    }
+
+    /// Resolves once every process of the program is gone, so that only its init is left, if at all.
+    async fn ended(&mut self) {
+        if let Some(Watched { report, told, group, .. }) = &mut self.0 {
+            if told.is_none() {
+                let _ = report.readable().await;
+                *told = spawn::report(report.get_ref()).unwrap_or_default();
+            }
+            // A control group can be removed only once its last process is gone.
+            if matches!(told, Some(Report::Ended(..))) && group.is_none() {
+                return;
+            }
+        }
+        self.dead().await;
     }
 
     /// Resolves once every process of the tree is gone.
@@ -359,9 +379,19 @@ impl Running {
         let Some(Watched { pidfd, report, told, group, .. }) = self.0.take() else {
             return Ok(Settled::default());
         };
-        let pidfd = pidfd.into_inner();
-        let report = if told.is_some() { told } else { spawn::report(&report)? };
+        let report = if told.is_some() { told } else { spawn::report(report.get_ref())? };
         let out_of_memory = group.as_ref().is_some_and(Group::ran_out_of_memory);
+        if let Some(Report::Ended(_, usage)) = report
+            && group.is_none()
+        {
+            tokio::spawn(async move {
+                // Its init ends by itself.
+                let _ = pidfd.readable().await;
+                let _ = spawn::wait(pidfd.get_ref(), libc::WNOHANG);
+            });
+            return Ok(Settled { report, usage, out_of_memory });
+        }
+        let pidfd = pidfd.into_inner();
         let usage = match spawn::wait(&pidfd, libc::WNOHANG) {
             Ok(Some(usage)) => usage,
             Ok(None) => {

@@ -80,8 +80,8 @@ pub(crate) struct Tree {
 /// What an init or a launcher tells the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Report {
-    /// The program ended with this wait status (wait(2)).
-    Ended(c_int),
+    /// The program ended with this wait status (wait(2)), nothing that came of it is left, and all of it used this.
+    Ended(c_int, Usage),
     /// The program was not started, or the launcher is of no use.
     Failed(Failed),
     /// The launcher is ready, or made an init.
@@ -188,7 +188,7 @@ impl Launcher {
         let launcher = Self { pidfd: Some(pidfd), socket: own };
         Ok(match launcher.answer()?.0 {
             Report::Failed(failed) => Err(failed),
-            Report::Ready | Report::Ended(_) => Ok(launcher),
+            Report::Ready | Report::Ended(..) => Ok(launcher),
         })
     }
 
@@ -313,27 +313,34 @@ pub(crate) fn wait(pidfd: &OwnedFd, options: c_int) -> io::Result<Option<Usage>>
     if unsafe { info.si_pid() } == 0 {
         return Ok(None);
     }
-    let micros = |time: libc::timeval| u64::try_from(time.tv_sec * 1_000_000 + time.tv_usec).unwrap_or(0);
-    Ok(Some(Usage {
-        user_us: micros(usage.ru_utime),
-        system_us: micros(usage.ru_stime),
-        max_rss_bytes: u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024,
-    }))
+    Ok(Some(Usage::of(&usage)))
 }
 
 /// What a tree used.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
     pub(crate) user_us: u64,
     pub(crate) system_us: u64,
     pub(crate) max_rss_bytes: u64,
 }
 
+impl Usage {
+    fn of(usage: &libc::rusage) -> Self {
+        let micros = |time: libc::timeval| u64::try_from(time.tv_sec * 1_000_000 + time.tv_usec).unwrap_or(0);
+        Self {
+            user_us: micros(usage.ru_utime),
+            system_us: micros(usage.ru_stime),
+            max_rss_bytes: u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024,
+        }
+    }
+}
+
 /// What the init told, if it did.
 pub(crate) fn report(pipe: &OwnedFd) -> io::Result<Option<Report>> {
-    let mut bytes = [0; REPORT];
+    let mut bytes = [0; ENDED_REPORT];
     match rustix::io::read(pipe, &mut bytes) {
-        Ok(REPORT) => Ok(parse(bytes)),
+        Ok(REPORT) => Ok(bytes.first_chunk().and_then(|bytes| parse(*bytes))),
+        Ok(ENDED_REPORT) => Ok(parse_ended(&bytes)),
         Ok(_) | Err(rustix::io::Errno::AGAIN) => Ok(None),
         Err(e) => Err(e.into()),
     }
@@ -341,6 +348,8 @@ pub(crate) fn report(pipe: &OwnedFd) -> io::Result<Option<Report>> {
 
 /// A report on the wire: what (a [`Stage`] with its step, [`ENDED`] or [`READY`]) and a value (an errno or a wait status).
 const REPORT: usize = 8;
+/// The report of an end: [`ENDED`], a wait status, and the three numbers of a [`Usage`].
+const ENDED_REPORT: usize = REPORT + 3 * 8;
 const ENDED: i32 = 100;
 const READY: i32 = 101;
 
@@ -349,10 +358,31 @@ fn report_bytes(what: i32, value: i32) -> [u8; REPORT] {
     [a, b, c, d, e, f, g, h]
 }
 
+fn ended_bytes(status: c_int, usage: Usage) -> [u8; ENDED_REPORT] {
+    let mut bytes = [0; ENDED_REPORT];
+    let (report, used) = bytes.split_at_mut(REPORT);
+    report.copy_from_slice(&report_bytes(ENDED, status));
+    let Usage { user_us, system_us, max_rss_bytes } = usage;
+    for (at, number) in used.chunks_exact_mut(8).zip([user_us, system_us, max_rss_bytes]) {
+        at.copy_from_slice(&number.to_ne_bytes());
+    }
+    bytes
+}
+
+fn parse_ended(bytes: &[u8; ENDED_REPORT]) -> Option<Report> {
+    let (report, used) = bytes.split_at(REPORT);
+    let mut numbers =
+        used.chunks_exact(8).filter_map(|number| Some(u64::from_ne_bytes(*number.first_chunk()?)));
+    let usage =
+        Usage { user_us: numbers.next()?, system_us: numbers.next()?, max_rss_bytes: numbers.next()? };
+    let [a, b, c, d, e, f, g, h] = *report.first_chunk()?;
+    let is_ended = i32::from_ne_bytes([a, b, c, d]) == ENDED;
+    is_ended.then(|| Report::Ended(i32::from_ne_bytes([e, f, g, h]), usage))
+}
+
 fn parse([a, b, c, d, e, f, g, h]: [u8; REPORT]) -> Option<Report> {
     let (what, value) = (i32::from_ne_bytes([a, b, c, d]), i32::from_ne_bytes([e, f, g, h]));
     match what {
-        ENDED => Some(Report::Ended(value)),
         READY => Some(Report::Ready),
         failed => {
             let stage = STAGES.into_iter().find(|stage| *stage as i32 == failed & 0xff)?;

@@ -13,7 +13,7 @@ use std::ptr::{self, null_mut};
 use super::blueprint::Blueprint;
 use super::kernel::{self, done};
 use super::spec::{Header, TTY};
-use super::{ENDED, Failed, Isolation, NO_FD, Stage, report_bytes};
+use super::{Failed, Isolation, NO_FD, Stage, Usage, ended_bytes};
 use crate::sandbox::IMAGE;
 
 /// The life of process 1.
@@ -32,13 +32,18 @@ pub(super) unsafe fn init(blueprint: &Blueprint, control: RawFd, group: RawFd) -
         // SAFETY: the order came with descriptors of this process's own, in this order.
         unsafe { run(blueprint, children, spec, report, &rest) }
     });
-    kernel::report(
-        report,
-        match told {
-            Ok(status) => report_bytes(ENDED, status),
-            Err(failed) => failed.bytes(),
-        },
-    );
+    match told {
+        Ok(status) => {
+            // SAFETY: a number, and a structure of numbers on this stack for which zero is a value.
+            let usage = unsafe {
+                let mut usage: libc::rusage = std::mem::zeroed();
+                libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage);
+                Usage::of(&usage)
+            };
+            kernel::report(report, &ended_bytes(status, usage));
+        }
+        Err(failed) => kernel::report(report, &failed.bytes()),
+    }
     // SAFETY: ends this process, and with it all that is left in its namespace.
     unsafe { libc::_exit(0) }
 }
@@ -120,7 +125,7 @@ unsafe fn run(
             let mut status = 0;
             match libc::waitpid(-1, &raw mut status, libc::WNOHANG) {
                 pid if pid == program => {
-                    end_what_is_left(blueprint);
+                    end_what_is_left();
                     return Ok(status);
                 }
                 pid if pid > 0 => continue,
@@ -138,22 +143,21 @@ unsafe fn run(
                 libc::read(children, (&raw mut info).cast(), size_of::<libc::signalfd_siginfo>());
             }
             if events[0].revents != 0 || info.ssi_signo == libc::SIGTERM.cast_unsigned() {
-                end_what_is_left(blueprint);
+                end_what_is_left();
                 libc::_exit(0);
             }
         }
     }
 }
 
-/// Without a PID namespace, whose end kills what is in it, kills what is in the same Landlock domain: signals reach no
-/// further (`LANDLOCK_SCOPE_SIGNAL`, without which this isolation is not used).
-fn end_what_is_left(blueprint: &Blueprint) {
-    if blueprint.isolation == Isolation::Subreaper {
-        // SAFETY: kill and waitpid with plain numbers.
-        unsafe {
-            while libc::kill(-1, libc::SIGKILL) == 0 && libc::waitpid(-1, null_mut(), 0) > 0 {}
-            while libc::waitpid(-1, null_mut(), 0) > 0 {}
-        }
+/// Kills and reaps all that came of the program, so that nothing of it is there once its end is told. Signals reach no
+/// further than the PID namespace, or, without one, than the Landlock domain (`LANDLOCK_SCOPE_SIGNAL`, without which
+/// this isolation is not used).
+fn end_what_is_left() {
+    // SAFETY: kill and waitpid with plain numbers.
+    unsafe {
+        while libc::kill(-1, libc::SIGKILL) == 0 && libc::waitpid(-1, null_mut(), 0) > 0 {}
+        while libc::waitpid(-1, null_mut(), 0) > 0 {}
     }
 }
 

@@ -391,7 +391,7 @@ pub(super) fn default_signals() {
 }
 
 /// Writes a report to a pipe.
-pub(super) fn report(pipe: RawFd, bytes: [u8; 8]) {
+pub(super) fn report(pipe: RawFd, bytes: &[u8]) {
     // SAFETY: the bytes live until the call returns.
     unsafe {
         libc::write(pipe, bytes.as_ptr().cast::<c_void>(), bytes.len());
