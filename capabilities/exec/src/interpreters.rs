@@ -309,7 +309,7 @@ fn is(known: &str, name: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// E12, E13, E15, E24.
+    /// E12, E13, E15, E24. Guard: the list of what runs what it is told.
     #[test]
     fn interpreters_shells_and_wrappers_ask_in_every_version() {
         for name in [

@@ -267,7 +267,7 @@ mod tests {
         }
     }
 
-    /// E19.
+    /// E19. Guard: `argv[0]` must be an absolute path.
     #[test]
     fn a_bare_name_is_refused_and_the_message_names_what_was_probably_meant() {
         let found = checked(r#"{"argv":["echo"]}"#);
@@ -279,7 +279,7 @@ mod tests {
         assert!(!checked(r#"{"argv":["no-such-program-anywhere"]}"#).contains("Probably"));
     }
 
-    /// V01 to V06.
+    /// V01 to V06. Guard: `env_allow`, and the names that it refuses itself.
     #[test]
     fn a_variable_that_is_not_allowed_is_refused() {
         let names = "LD_PRELOAD LD_AUDIT LD_LIBRARY_PATH PATH BASH_ENV ENV PROMPT_COMMAND BASH_FUNC_x%% PYTHONPATH \
@@ -291,7 +291,7 @@ mod tests {
         }
     }
 
-    /// V08.
+    /// V08. Guard: the spelling of names and the bounds of values.
     #[test]
     fn variables_that_the_kernel_would_read_otherwise_are_refused() {
         for name in ["A=B", "LANG=C", "", "A\\u0000B"] {

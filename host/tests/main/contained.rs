@@ -155,7 +155,7 @@ fn where_no_root_of_its_own_can_be_made_landlock_holds_a_program_to_the_same() {
     daemon.stop();
 }
 
-/// B09. A path that cannot be brought into its real form is refused as such; nothing is tried with the text itself.
+/// B09. Guard: what is judged is what was opened. A path that cannot be brought into its real form is refused as such; nothing is tried with the text itself.
 #[test]
 fn a_path_that_cannot_be_resolved_is_an_error_and_nothing_runs() {
     let daemon = place("").start();

@@ -33,7 +33,7 @@ const HOSTILE: [(&str, &str); 20] = [
     ("LLM_OSD_APPROVAL_SOCKET", "/nonexistent/approval.sock"),
 ];
 
-/// V07, V09
+/// V07, V09. Guard: the environment is made from nothing.
 #[test]
 fn a_program_sees_the_fixed_variables_and_nothing_of_the_hosts() {
     let place = HOSTILE.iter().fold(Place::new(), |place, (name, value)| place.env(name, value));
@@ -47,7 +47,7 @@ fn a_program_sees_the_fixed_variables_and_nothing_of_the_hosts() {
     daemon.stop();
 }
 
-/// V01 to V06, V08
+/// V01 to V06, V08. Guard: `env_allow`.
 #[test]
 fn a_plan_sets_only_the_variables_that_the_operator_allows() {
     let daemon = Daemon::start();
@@ -67,7 +67,7 @@ fn a_plan_sets_only_the_variables_that_the_operator_allows() {
     daemon.stop();
 }
 
-/// P11: only its own three descriptors.
+/// P11. Guard: the init closes all but the streams: only its own three descriptors.
 #[test]
 fn a_program_inherits_no_descriptor_of_the_host() {
     let daemon = Daemon::start();

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read;
 use std::time::Instant;
 
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal};
 use serde_json::{Value, json};
 
 use crate::client::{act, code, plan, run, with, write};
@@ -260,7 +260,25 @@ fn a_plan_ends_at_its_deadline() {
     daemon.stop();
 }
 
-/// P12
+/// P12. Guards: the places of the queue; whatever becomes of a plan, what it held is closed and reaped.
+#[test]
+fn a_thousand_plans_at_once_run_or_are_busy_and_leave_nothing() {
+    let most = rustix::process::getrlimit(Resource::Nofile).maximum;
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).unwrap();
+    let daemon = Place::new().tables("[limits]\nconnections = 1100\nrunning = 4\nqueued = 16").start();
+    let mut clients: Vec<_> = (0..1_000).map(|_| daemon.connect()).collect();
+    let one = plan("p12", &[run(&["/bin/echo"])]);
+    clients.iter_mut().for_each(|client| client.send(&one));
+    let answers: Vec<_> = clients.iter_mut().map(|client| code(&client.answer()).to_owned()).collect();
+    let count = |expected: &str| answers.iter().filter(|answer| *answer == expected).count();
+    assert_eq!(count("") + count("busy"), 1_000, "{answers:?}");
+    assert!(count("") >= 20 && count("busy") > 0, "{} ran", count(""));
+    drop(clients);
+    daemon.wait_until_quiet();
+    daemon.stop();
+}
+
+/// P12. Guard: the places of the queue.
 #[test]
 fn more_plans_than_places_wait_and_more_than_may_wait_are_busy() {
     let daemon = Place::new().tables("[limits]\nrunning = 2\nqueued = 3").start();

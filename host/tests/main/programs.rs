@@ -52,7 +52,7 @@ fn all_ask(daemon: &Daemon, commands: &[&[&str]]) {
     }
 }
 
-/// E01, E02.
+/// E01, E02. Guard, as for all of this file: the grammar in examples/policies/programs; here `find.cedar`.
 #[test]
 fn find_does_nothing_to_what_it_finds() {
     let daemon = start();
@@ -72,7 +72,7 @@ fn find_does_nothing_to_what_it_finds() {
     daemon.stop();
 }
 
-/// E03, E04: without ripgrep on this machine its rule is held against its cases alone.
+/// E03, E04. Guards: `rg.cedar`, `sort.cedar`, `grep.cedar`. Without ripgrep on this machine its rule is held against its cases alone.
 #[test]
 fn searching_and_sorting_start_and_write_nothing() {
     let daemon = start();
@@ -94,7 +94,7 @@ fn searching_and_sorting_start_and_write_nothing() {
     daemon.stop();
 }
 
-/// E05, E06, E07.
+/// E05, E06, E07. Guard: no policy permits these.
 #[test]
 fn editors_of_streams_and_archives_ask() {
     let daemon = start();
@@ -113,7 +113,7 @@ fn editors_of_streams_and_archives_ask() {
     daemon.stop();
 }
 
-/// E08, E09, E10, E11.
+/// E08, E09, E10, E11. Guard: `git.cedar`.
 #[test]
 fn git_takes_no_configuration_no_other_repository_and_no_file_to_write() {
     let daemon = start();
@@ -135,7 +135,7 @@ fn git_takes_no_configuration_no_other_repository_and_no_file_to_write() {
     daemon.stop();
 }
 
-/// E12, E13, E15, E16.
+/// E12, E13, E15, E16. Guard: no policy permits these, and exec lets none do so.
 #[test]
 fn wrappers_shells_and_interpreters_ask() {
     let daemon = start();
@@ -164,7 +164,7 @@ fn wrappers_shells_and_interpreters_ask() {
     daemon.stop();
 }
 
-/// E15, E23: nor does a policy that says otherwise come to be loaded.
+/// E15, E23. Guard: `asking::check` at load: nor does a policy that says otherwise come to be loaded.
 #[test]
 fn a_policy_that_allows_a_shell_keeps_the_host_from_starting() {
     let allows =
@@ -173,7 +173,7 @@ fn a_policy_that_allows_a_shell_keeps_the_host_from_starting() {
     assert!(said.contains("\"shell\"") && said.contains("context.confirmed"), "{said}");
 }
 
-/// E24: whatever is typed at them.
+/// E24. Guard: no policy permits these, and exec lets none do so, whatever is typed at them.
 #[test]
 fn pagers_and_editors_ask() {
     let daemon = start();

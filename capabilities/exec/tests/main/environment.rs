@@ -9,7 +9,7 @@ use crate::support::{alone, params, run_probe, stdout, world};
 const FIXED: [&str; 5] =
     ["HOME=/nonexistent", "LANG=C.UTF-8", "PATH=/usr/local/bin:/usr/bin:/bin", "TERM=dumb", "TZ=UTC"];
 
-/// V01 to V06.
+/// V01 to V06. Guard: `env_allow`, asked before anything is resolved.
 #[test]
 fn a_variable_that_is_not_allowed_refuses_the_plan() {
     let world = world();
@@ -25,7 +25,7 @@ fn a_variable_that_is_not_allowed_refuses_the_plan() {
     }
 }
 
-/// V08.
+/// V08. Guard: the spelling of names and the bounds of values.
 #[test]
 fn names_and_values_that_do_not_survive_execve_refuse_the_plan() {
     let world = world();
@@ -42,7 +42,7 @@ fn names_and_values_that_do_not_survive_execve_refuse_the_plan() {
     }
 }
 
-/// V09, and that allowed names replace the fixed values.
+/// V09. Guard: the environment is made from nothing. And that allowed names replace the fixed values.
 #[test]
 fn a_program_sees_the_fixed_variables_and_what_the_plan_may_set() {
     let world = world();
@@ -53,7 +53,7 @@ fn a_program_sees_the_fixed_variables_and_what_the_plan_may_set() {
     assert_eq!(stdout(&result).lines().collect::<Vec<_>>(), expected);
 }
 
-/// V07, V09.
+/// V07, V09. Guard: the environment is made from nothing.
 #[test]
 fn nothing_of_the_hosts_own_environment_reaches_a_program() {
     let mut host = alone("environment::in_a_host_with_a_hostile_environment");

@@ -182,7 +182,7 @@ fn a_configuration_that_includes_another_asks() {
     repository.check(&["diff"], true);
 }
 
-/// E08.
+/// E08. Guard: aliases of a repository are named among what git cannot be kept from.
 #[test]
 fn an_alias_asks() {
     let repository = Repository::new();

@@ -60,14 +60,14 @@ fn succeeds(command: &mut Command) {
     assert!(status.success(), "{}", String::from_utf8_lossy(&text));
 }
 
-/// B01.
+/// B01. Guard: `landlock_abi` is compared with the kernel's at start.
 #[test]
 #[should_panic(expected = "[capabilities.exec.sandbox] requires landlock_abi = 99, and this kernel has ")]
 fn a_kernel_with_an_older_landlock_than_configured_keeps_the_host_from_starting() {
     configured(json!({"landlock_abi": 99}));
 }
 
-/// B01.
+/// B01. Guard: a required layer is tried at start.
 #[test]
 fn a_kernel_without_landlock_keeps_the_host_from_starting() {
     succeeds(&mut alone("machine::on_a_kernel_without_landlock"));

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::support::{planned, run_probe, stdout, world};
 
-/// E17, E18.
+/// E17, E18. Guard: no shell; the arguments go to execve(2) as they are.
 #[test]
 fn arguments_reach_the_program_as_they_stand() {
     let world = world();
@@ -30,7 +30,7 @@ fn arguments_reach_the_program_as_they_stand() {
     assert_eq!(std::fs::read_dir(world.root()).unwrap().count(), 0, "a canary");
 }
 
-/// P06.
+/// P06. Guard: `/dev/null` in the place of an input that is not given.
 #[test]
 fn the_input_is_empty_unless_it_is_given() {
     let world = world();
@@ -45,7 +45,7 @@ fn the_input_is_empty_unless_it_is_given() {
     assert_eq!(cat(json!({ "stdin": long })), long);
 }
 
-/// P05.
+/// P05. Guard: what is beyond the limit is counted and dropped as it is read.
 #[test]
 fn output_beyond_the_limit_is_counted_and_dropped() {
     const TOTAL: u64 = 64 * 1024 * 1024;
@@ -57,7 +57,7 @@ fn output_beyond_the_limit_is_counted_and_dropped() {
     assert_eq!(result["output"]["exit_code"], 0);
 }
 
-/// P09.
+/// P09. Guard: the encoding of `Text`.
 #[test]
 fn output_that_is_not_utf8_is_base64() {
     let result = run_probe(&world(), &["bytes"], json!({}));

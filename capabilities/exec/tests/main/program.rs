@@ -50,7 +50,7 @@ fn a_policy_is_told_the_grammar_of_the_command() {
     assert_eq!((&effect["facts"]["subcommand"], &effect["facts"]["operands"]), (&json!(""), &json!(["log"])));
 }
 
-/// E20: what runs is what the inode is, however the path spells it.
+/// E20. Guard: the file that was opened is judged; what runs is what the inode is, however the path spells it.
 #[test]
 fn a_path_is_judged_by_the_file_that_it_leads_to() {
     let world = world();
@@ -65,7 +65,7 @@ fn a_path_is_judged_by_the_file_that_it_leads_to() {
     }
 }
 
-/// E21.
+/// E21. Guard: `RESOLVE_NO_MAGICLINKS`.
 #[test]
 fn links_in_proc_name_no_program() {
     let world = world();
@@ -176,7 +176,7 @@ fn a_program_that_changes_between_its_judgement_and_its_start_does_not_run() {
     assert!(answer["results"][0].get("output").is_none(), "{answer:#}");
 }
 
-/// E12 to E16: whatever the policy allows.
+/// E12 to E16, whatever the policy allows. Guard: such an effect asks by itself.
 #[test]
 fn interpreters_shells_and_wrappers_always_ask() {
     let world = world();
@@ -198,7 +198,7 @@ fn interpreters_shells_and_wrappers_always_ask() {
     assert!(!world.root().join("CANARY").exists());
 }
 
-/// E14: another name does not make a shell harmless, nor a shell's name a program.
+/// E14. Guard: the file is looked for under its other names, too. Another name does not make a shell harmless, nor a shell's name a program.
 #[test]
 fn a_shell_asks_under_every_name() {
     let world = world();
@@ -210,7 +210,7 @@ fn a_shell_asks_under_every_name() {
     assert!(asks(&world, &[&copy]).contains("shell"));
 }
 
-/// E25.
+/// E25. Guards: the mode asks; no_new_privs and `nosuid`.
 #[test]
 fn a_program_marked_setuid_asks_and_gains_nothing() {
     let world = world();
@@ -272,7 +272,7 @@ fn the_bare_name_of_a_program_in_the_working_directory_is_not_found() {
     assert!(answer["error"]["message"].as_str().unwrap().contains("bin/echo"), "{answer:#}");
 }
 
-/// E26.
+/// E26. Guard: `deny_unknown_fields`.
 #[test]
 fn fields_that_do_not_exist_are_refused() {
     world().refused("exec.run", json!({"argv": ["/bin/echo"], "as_root": true}), "parse_failed");

@@ -13,7 +13,7 @@ const SOON: u64 = 300;
 /// How long after its deadline everything must be dead.
 const DEAD: Duration = Duration::from_millis(500);
 
-/// P11.
+/// P11. Guard: the init closes all but the streams.
 #[test]
 fn a_program_has_three_descriptors() {
     let world = world();
@@ -36,7 +36,7 @@ fn a_program_cannot_end_or_stop_its_init() {
     assert_eq!(stdout(&run_probe(&world(), &["kill-init"], json!({}))), "still here\n");
 }
 
-/// P01, P02.
+/// P01, P02. Guard: the deadline kills the init, and with it its namespace.
 #[test]
 fn a_program_that_ignores_every_signal_is_dead_at_its_deadline() {
     let world = world();
@@ -53,7 +53,7 @@ fn a_program_that_ignores_every_signal_is_dead_at_its_deadline() {
     world.matches_schema("exec.run", &result["output"]);
 }
 
-/// P03.
+/// P03. Guard: the end of a PID namespace takes all that is in it.
 #[test]
 fn a_daemon_that_left_its_session_dies_at_the_deadline() {
     let world = world();
@@ -66,7 +66,8 @@ fn a_daemon_that_left_its_session_dies_at_the_deadline() {
     assert_eq!(result["error"]["code"], "exec_timed_out", "{result:#}");
 }
 
-/// P03, where the program ends by itself: nothing it left behind goes on.
+/// P03, where the program ends by itself: nothing it left behind goes on. Guard: the init kills and reaps what is left
+/// before it tells of the end.
 #[test]
 fn a_daemon_dies_with_the_program_that_left_it_behind() {
     let world = world();
@@ -79,7 +80,7 @@ fn a_daemon_dies_with_the_program_that_left_it_behind() {
     }
 }
 
-/// P03. The time is measured by `scripts/bench`; here it is only held to be none that a person would wait for.
+/// P03. Guard: as above. The time is measured by `scripts/bench`; here it is only held to be none that a person would wait for.
 #[test]
 fn a_tree_of_a_thousand_processes_is_dead_soon_after_its_deadline() {
     let world = world();
@@ -95,7 +96,7 @@ fn a_tree_of_a_thousand_processes_is_dead_soon_after_its_deadline() {
     assert!(took < 8 * DEAD, "{took:?}");
 }
 
-/// P08.
+/// P08. Guard: SIGKILL, which a stopped process cannot put off.
 #[test]
 fn a_program_that_stopped_itself_is_dead_at_its_deadline() {
     let world = world();
@@ -131,7 +132,7 @@ fn orphans_are_reaped() {
     assert_eq!(stdout(&run_probe(&world(), &["orphans"], json!({}))), "done\n");
 }
 
-/// P10.
+/// P10. Guard: the init watches a pipe that the host holds.
 #[test]
 fn a_host_that_is_killed_takes_its_programs_along() {
     let world = world();

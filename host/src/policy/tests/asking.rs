@@ -17,7 +17,7 @@ fn permit(scope: &str) -> String {
     format!("@id(\"p\") permit(principal, action in Action::\"run\", {scope};")
 }
 
-/// E15, E23.
+/// E15, E23. Guard: `asking::check` at load.
 #[test]
 fn an_interpreter_is_not_permitted_without_a_human_whatever_names_it() {
     for scope in [
@@ -56,7 +56,7 @@ fn a_wrapper_and_a_build_tool_are_known_by_name_even_where_they_are_not_there() 
     refused_for(&permit("resource == Program::\"/opt/none/busybox\")"), &["many programs in one"]);
 }
 
-/// E23.
+/// E23. Guard: `Capability::always_asks`.
 #[test]
 fn a_script_and_a_program_that_others_can_change_are_not_permitted_without_a_human() {
     use std::os::unix::fs::PermissionsExt;
