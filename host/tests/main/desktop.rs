@@ -158,6 +158,7 @@ fn a_terminal_and_the_keys_of_a_window_manager_are_denied_on_the_virtual_display
     let typed = daemon.path("w/typed");
     let program = open(&daemon, &["/usr/bin/python3", script.to_str().unwrap(), typed.to_str().unwrap()]);
     focused(&daemon, "Notes");
+    wait_for("the text to be shown", || typed.exists().then_some(()));
     for keys in
         ["alt+F2", "ctrl+alt+t", "ctrl+alt+Delete", "ctrl+alt+F1", "ctrl+alt+F12", "alt+Sys_Req+b", "alt+Tab"]
     {

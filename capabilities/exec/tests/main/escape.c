@@ -131,17 +131,6 @@ static long attempt(const char *what, const char *arg) {
     if (IS("32-bit")) return entry_of_32_bits();
     if (IS("mknod")) return mknod("/tmp/null", S_IFCHR | 0666, 0x103);
     if (IS("setuid")) return setuid(pid);
-    if (IS("exec")) {
-        pid = fork();
-        if (pid == 0) {
-            execl(arg, arg, NULL);
-            _exit(errno);
-        }
-        int status;
-        waitpid(pid, &status, 0);
-        errno = WEXITSTATUS(status);
-        return errno ? -1 : 0;
-    }
     errno = ENOTSUP;
     return -1;
 }

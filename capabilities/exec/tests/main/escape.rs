@@ -241,16 +241,21 @@ fn a_temporary_file_is_gone_with_its_program() {
     assert_eq!(tried_one(&world, "create=/dev/shm/left"), "ok");
 }
 
-/// Guard: Landlock's and the mount's rule that nothing runs from where a program may write.
+/// Guard: seccomp lets no second program be executed.
 #[test]
 fn what_a_program_wrote_is_run_only_where_a_human_confirmed_it() {
     let world = world();
     let copy = world.root().join("true");
     std::fs::copy("/usr/bin/true", &copy).unwrap();
-    let attempt = format!("exec={}", copy.display());
-    assert_eq!(tried_one(&world, &attempt), "EPERM");
+    // A program of the system, which runs without a human wherever the tests lie.
+    let find = json!({"argv": ["/usr/bin/find", copy, "-exec", copy, ";"]});
+    let stderr =
+        |answer: &Value| answer["results"][0]["output"]["stderr"]["text"].as_str().unwrap().to_owned();
+    let alone = world.send("exec.run", find.clone());
+    assert!(stderr(&alone).contains("Operation not permitted"), "{alone:#}");
     world.judge(|_| Decision::Confirm);
-    assert_eq!(tried_one(&world, &attempt), "ok");
+    let confirmed = world.send_confirmed("exec.run", find);
+    assert_eq!(stderr(&confirmed), "", "{confirmed:#}");
 }
 
 /// What held a program stands in its answer and in the record.
