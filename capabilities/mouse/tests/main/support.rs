@@ -2,7 +2,7 @@
 
 use llm_os_core::policy::{Decision, Query};
 use llm_os_core::{Fact, Setup, Verb};
-use llm_os_desktop_test_support::{PointerEvent, TestDisplay};
+use llm_os_desktop_test_support::{PointerEvent, TestDisplay, until};
 use llm_os_mouse::Mouse;
 use llm_os_test_support::World;
 use serde_json::{Value, json};
@@ -50,4 +50,10 @@ pub(crate) fn strokes(events: &[PointerEvent]) -> Vec<(&str, i32, i32, u8)> {
 pub(crate) fn buttons_down(display: &TestDisplay) -> u16 {
     use x11rb::protocol::xproto::ConnectionExt as _;
     display.connect().query_pointer(display.root()).expect("a server").reply().expect("a server").mask.into()
+}
+
+/// Waits until no button is down. The window manager froze the pointer when the button went down on a window, and a busy one
+/// takes its time to thaw it: until then the server keeps the release to itself.
+pub(crate) fn all_up(display: &TestDisplay) {
+    until("the button to be up", || (buttons_down(display) == 0).then_some(()));
 }
