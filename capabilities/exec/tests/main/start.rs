@@ -1,7 +1,5 @@
 //! Programs that go on after the plan that started them.
 
-use std::fs::File;
-use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,7 +10,7 @@ use llm_os_test_support::World;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Lifeline, alone, probe};
+use crate::support::{Lifeline, dies_with_its_host, probe};
 
 /// A world with a state directory.
 struct Place {
@@ -462,17 +460,7 @@ fn what_a_killed_host_left_is_removed_at_the_start_of_the_next() {
 /// P10, for a program that nobody waits for.
 #[test]
 fn a_host_that_is_killed_takes_along_what_it_started() {
-    let world = World::of::<Exec>();
-    let lifeline = Lifeline::new(&world, "alive");
-    let mut host =
-        alone("start::in_a_host_that_will_be_killed").env("LIFELINE", lifeline.path()).spawn().unwrap();
-    let mut fifo = File::open(lifeline.path()).unwrap();
-    fifo.read_exact(&mut [0]).unwrap();
-    host.kill().unwrap();
-    host.wait().unwrap();
-    let killed = Instant::now();
-    assert_eq!(fifo.read(&mut [0]).unwrap(), 0, "the program is still there");
-    assert!(killed.elapsed() < Duration::from_secs(1));
+    dies_with_its_host("start::in_a_host_that_will_be_killed");
 }
 
 #[test]

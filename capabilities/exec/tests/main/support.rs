@@ -1,9 +1,11 @@
 //! What the tests share: the probe program, and questions to a world.
 
+use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use llm_os_exec::Exec;
 use llm_os_test_support::World;
@@ -102,4 +104,19 @@ pub(crate) fn alone(test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--ignored", "--nocapture"]);
     command
+}
+
+/// Kills the host that a part of the tests is, once the program that it starts holds `LIFELINE` open: the program is gone soon.
+#[track_caller]
+pub(crate) fn dies_with_its_host(part: &str) {
+    let world = world();
+    let lifeline = Lifeline::new(&world, "alive");
+    let mut host = alone(part).env("LIFELINE", lifeline.path()).spawn().unwrap();
+    let mut fifo = File::open(lifeline.path()).unwrap();
+    fifo.read_exact(&mut [0]).unwrap();
+    host.kill().unwrap();
+    host.wait().unwrap();
+    let killed = Instant::now();
+    assert_eq!(fifo.read(&mut [0]).unwrap(), 0, "the program is still there");
+    assert!(killed.elapsed() < Duration::from_secs(1));
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use llm_os_core::Profile;
 use serde_json::json;
 
-use crate::support::{Lifeline, alone, run_probe, stdout, world};
+use crate::support::{Lifeline, dies_with_its_host, run_probe, stdout, world};
 
 /// A deadline that a loaded machine reaches only after the probe has begun.
 const SOON: u64 = 300;
@@ -135,17 +135,7 @@ fn orphans_are_reaped() {
 /// P10. Guard: the init watches a pipe that the host holds.
 #[test]
 fn a_host_that_is_killed_takes_its_programs_along() {
-    let world = world();
-    let lifeline = Lifeline::new(&world, "alive");
-    let mut host =
-        alone("tree::in_a_host_that_will_be_killed").env("LIFELINE", lifeline.path()).spawn().unwrap();
-    let mut fifo = std::fs::File::open(lifeline.path()).unwrap();
-    fifo.read_exact(&mut [0]).unwrap();
-    host.kill().unwrap();
-    host.wait().unwrap();
-    let killed = Instant::now();
-    assert_eq!(fifo.read(&mut [0]).unwrap(), 0, "the program is still there");
-    assert!(killed.elapsed() < Duration::from_secs(1));
+    dies_with_its_host("tree::in_a_host_that_will_be_killed");
 }
 
 #[test]

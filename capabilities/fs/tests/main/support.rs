@@ -52,10 +52,7 @@ impl Scene {
 
     #[track_caller]
     pub(crate) fn refused(&self, action: &str, params: Value, code: &str) -> String {
-        let answer = self.world.refused(action, params, code);
-        let message =
-            answer["error"]["message"].as_str().or(answer["results"][0]["error"]["message"].as_str());
-        message.unwrap().to_owned()
+        refusal(&self.world, action, params, code)
     }
 
     /// Everything below the root, sorted; no temporary file may be left in it.
@@ -93,4 +90,12 @@ pub(crate) fn is_root() -> bool {
 
 pub(crate) fn read(path: &str) -> Value {
     json!({"path": path})
+}
+
+/// Sends one action that must be refused with this code, and gives the message.
+#[track_caller]
+pub(crate) fn refusal(world: &World, action: &str, params: Value, code: &str) -> String {
+    let answer = world.refused(action, params, code);
+    let message = answer["error"]["message"].as_str().or(answer["results"][0]["error"]["message"].as_str());
+    message.unwrap().to_owned()
 }

@@ -11,6 +11,8 @@ use llm_os_test_support::World;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::support::refusal;
+
 /// A folder that outlives a host, the host's state, and a host with undo on.
 pub(crate) struct Kept {
     pub(crate) world: World,
@@ -85,10 +87,7 @@ impl Kept {
 
     #[track_caller]
     pub(crate) fn refused(&self, action: &str, params: Value, code: &str) -> String {
-        let answer = self.world.refused(action, params, code);
-        let message =
-            answer["error"]["message"].as_str().or(answer["results"][0]["error"]["message"].as_str());
-        message.unwrap().to_owned()
+        refusal(&self.world, action, params, code)
     }
 
     /// Everything in the folder: type, permissions, owner, content, and when the content of a file was changed.
