@@ -14,7 +14,7 @@ use crate::connection::Host;
 use crate::exit::{Exit, Failure};
 use crate::frames::one_line;
 use crate::screen::say;
-use crate::{describe, send};
+use crate::{send, tools};
 
 /// Builds the plan, sends it and prints the answer.
 pub(crate) fn run(host: &Host, args: DoArgs, pretty: bool) -> Result<Exit, Failure> {
@@ -87,8 +87,8 @@ fn complete_paths(host: &Host, action: &str, params: &mut [Param]) -> Result<(),
     if relative.is_empty() {
         return Ok(());
     }
-    let schema = match describe::actions(host, &json!({"actions": [action]})) {
-        Ok(actions) => actions.into_iter().next().map_or(Value::Null, |action| action.params),
+    let schema = match tools::ask(host, &json!({"actions": [action]})) {
+        Ok(described) => described.actions.into_iter().next().map_or(Value::Null, |action| action.params),
         // The host refuses the plan itself with the same words, and records it.
         Err(Failure::Refused { .. }) => Value::Null,
         Err(other) => return Err(other),

@@ -44,6 +44,12 @@ impl Fields {
         Ok(())
     }
 
+    /// The fields whose names are wanted, and the others, each in the order they stand.
+    pub(crate) fn split(self, wanted: impl Fn(&str) -> bool) -> (Self, Self) {
+        let (wanted, others) = self.0.into_iter().partition(|(key, _)| wanted(key));
+        (Self(wanted), Self(others))
+    }
+
     pub(crate) fn write(&self) -> String {
         let mut out = String::new();
         let mut separator = '{';

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::peer::{Peer, refused, told};
+use crate::peer::{Peer, described, refused, told};
 
 #[test]
 fn ping_prints_who_answers() {
@@ -35,8 +35,10 @@ fn a_question_that_is_refused_has_its_exit_code_and_no_output() {
 fn the_schema_of_a_plan_is_put_together_from_what_the_host_describes() {
     let params =
         json!({"type": "object", "properties": {"argv": {"type": "array"}}, "additionalProperties": false});
-    let peer =
-        Peer::always(told(&json!({"actions": [{"action": "exec.run", "doc": "Runs.", "params": params}]})));
+    let peer = Peer::always(told(
+        &json!({"version": "0.1.0", "actions": [{"action": "exec.run", "tool_name": "exec_run",
+            "doc": "Runs.", "params": params, "output": {}, "effects": [], "decision": "depends"}]}),
+    ));
     let schema = serde_json::from_str(&peer.llmsh(&["schema"]).stdout).unwrap();
     let schema = jsonschema::validator_for(&schema).unwrap();
     let plan: Value = serde_json::from_str(crate::peer::PLAN).unwrap();

@@ -2,16 +2,16 @@
 
 use serde_json::{Value, json};
 
-use crate::peer::{Peer, answer, refused, told};
+use crate::peer::{Peer, answer, described, refused};
 
 /// A host with one action that takes a path, and this answer to plans.
 fn host(plan: String) -> Peer {
     Peer::new(move |action, _| match action {
-        "host.describe" => told(&json!({"actions": [{
-            "action": "fs.read", "doc": "Reads a file.",
-            "params": {"type": "object", "properties": {
-                "path": {"type": "string", "format": "path"}, "note": {"type": "string"}, "max_bytes": {"type": "integer"}}},
-        }]})),
+        "host.describe" => described(
+            "fs.read",
+            &json!({"type": "object", "properties": {
+            "path": {"type": "string", "format": "path"}, "note": {"type": "string"}, "max_bytes": {"type": "integer"}}}),
+        ),
         _ => plan.clone(),
     })
 }

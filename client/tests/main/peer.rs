@@ -133,6 +133,14 @@ pub(crate) fn told(output: &Value) -> String {
     answer(&json!([{"action": "host.x", "status": "ok", "output": output}]), &Value::Null)
 }
 
+/// What a host with one action says of itself.
+pub(crate) fn described(action: &str, params: &Value) -> String {
+    told(&json!({"version": "0.1.0", "actions": [{
+        "action": action, "tool_name": action.replace('.', "_"), "doc": "Does it.", "params": params, "output": {},
+        "effects": [], "decision": "depends",
+    }]}))
+}
+
 /// An answer that refuses the plan.
 pub(crate) fn refused(code: &str) -> String {
     answer(&json!([]), &json!({"code": code, "message": "because", "path": "$.actions[0]"}))
