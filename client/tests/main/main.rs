@@ -1,10 +1,11 @@
-//! The program as its users run it, against a host that says what the test tells it to.
+//! The program as its users run it, against a host that says what the test tells it to, or against a real one.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod approve;
 mod ask;
 mod audit;
 mod compose;
+mod daemon;
 mod examples;
 mod halt;
 mod peer;
