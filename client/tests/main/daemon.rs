@@ -71,7 +71,7 @@ impl Daemon {
 
     /// The records of the log, oldest first.
     pub(crate) fn records(&self) -> Vec<Value> {
-        let ran = self.llmsh(&["audit", "show", "--dir", self.path("state/audit").to_str().unwrap()]);
+        let ran = self.llmsh(&["audit", "show", self.path("state/audit").to_str().unwrap()]);
         ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
