@@ -10,6 +10,7 @@ use grep_searcher::{BinaryDetection, Searcher, SearcherBuilder, Sink, SinkFinish
 use llm_os_core::error::excerpt;
 use llm_os_core::path::{WirePath, spell};
 use llm_os_core::{Context, Effect, Effects, Fault, Text, Verb};
+use rustix::fs::FileType;
 
 use crate::copy::open_met;
 use crate::effects::effect_below;
@@ -19,7 +20,7 @@ use crate::output::{Match, Output};
 use crate::page::Cursor;
 use crate::read::open_file;
 use crate::roots::{Handle, Last, Place, Roots, names_of};
-use crate::tree::{BATCH, Item, Pace, Step, Walk, covers, permits};
+use crate::tree::{BATCH, Item, Named, Pace, Step, Walk, covers, permits};
 
 const MAX_RESULTS: u32 = 10_000;
 /// How long a glob or a regular expression may be.
@@ -107,6 +108,28 @@ impl Query {
         })
     }
 
+    /// Whether an entry may be one to search or to enter, before anything is known of it but its name and what its
+    /// directory says of its type. `relative` is room for its path below the top, which is `top` bytes long.
+    fn may_concern(&self, named: &Named<'_>, top: usize, relative: &mut Vec<u8>) -> bool {
+        if matches!(named.file_type, FileType::Directory | FileType::Unknown) {
+            return true;
+        }
+        if !self.glob_is_name {
+            relative.clear();
+            relative.extend_from_slice(below(named.dir, top));
+            if !relative.is_empty() {
+                relative.push(b'/');
+            }
+            relative.extend_from_slice(named.name);
+        }
+        self.names(relative, named.name)
+    }
+
+    /// Whether what was met is to be searched or entered, as far as its name and kind say.
+    fn concerns(&self, item: &Item, relative: &[u8]) -> bool {
+        item.meta.is_directory() || self.names(relative, &item.name)
+    }
+
     fn names(&self, relative: &[u8], name: &[u8]) -> bool {
         use std::os::unix::ffi::OsStrExt as _;
         let tried = std::ffi::OsStr::from_bytes(if self.glob_is_name { name } else { relative });
@@ -156,9 +179,8 @@ async fn search_below(
     judged: &Handle,
     page: &mut Page<'_>,
 ) -> Result<(), Fault> {
-    let top = judged.effect(Verb::Observe);
     let dir = roots.reopen_directory(judged)?;
-    let mut walk = Walk::new(dir, &judged.path, BATCH, covers(cx, std::slice::from_ref(&top)));
+    let mut walk = Walk::new(dir, &judged.path, BATCH, covers(cx, &[judged.effect(Verb::Observe)]));
     let mut ignored = Ignored::new(!page.query.include_ignored);
     let may_read = |item: &Item| permits(cx, item.covered, &item.meta, || vec![effect_on(item)]);
     ignored.entered(&walk, &judged.path, may_read);
@@ -179,7 +201,9 @@ async fn search_below(
         }
     }
     let mut pace = Pace::new(cx);
-    while let Some(step) = walk.step()? {
+    let (query, top) = (page.query, judged.path.len());
+    let mut spelled = Vec::new();
+    while let Some(step) = walk.step_among(|named| query.may_concern(named, top, &mut spelled))? {
         pace.step().await?;
         let item = match step {
             Step::Reading => continue,
@@ -189,10 +213,9 @@ async fn search_below(
             }
             Step::Met(item) => item,
         };
-        let relative = item.path[judged.path.len()..].strip_prefix(b"/").unwrap_or(&item.path);
-        let is_wanted = item.meta.is_directory() || page.query.names(relative, &item.name);
+        let relative = below(&item.path, top);
         let followed = matches!(item.meta.kind, FileKind::Regular | FileKind::Directory);
-        if !is_wanted || !followed || ignored.covers(&item) {
+        if !query.concerns(&item, relative) || !followed || ignored.covers(&item) {
             continue;
         }
         if page.is_full() {
@@ -217,6 +240,12 @@ async fn search_below(
         }
     }
     Ok(())
+}
+
+/// A path below a top whose path is `top` bytes long, as it is spelled from there.
+fn below(path: &[u8], top: usize) -> &[u8] {
+    let below = &path[top..];
+    below.strip_prefix(b"/").unwrap_or(below)
 }
 
 fn effect_on(item: &Item) -> Effect {
@@ -319,5 +348,65 @@ impl Sink for Lines {
     fn finish(&mut self, _: &Searcher, end: &SinkFinish) -> Result<(), io::Error> {
         self.is_binary = end.binary_byte_offset().is_some();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rustix::fs::{CWD, Mode, OFlags};
+
+    use super::*;
+
+    /// What a search of a tree concerns, where its directories say this of the types, and how much was looked at.
+    fn concerned(top: &std::path::Path, glob: &str, says: fn(FileType) -> FileType) -> (Vec<String>, usize) {
+        let asked = Asked {
+            glob: Some(glob),
+            pattern: None,
+            ignore_case: false,
+            include_ignored: true,
+            max_results: 1,
+            next: None,
+        };
+        let query = Query::new(&asked).unwrap();
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let mut walk =
+            Walk::new(rustix::fs::openat(CWD, top, flags, Mode::empty()).unwrap(), b"/top", BATCH, true);
+        let (mut found, mut met, mut relative) = (Vec::new(), 0, Vec::new());
+        while let Some(step) = walk
+            .step_among(|named| {
+                let named = Named { file_type: says(named.file_type), ..*named };
+                query.may_concern(&named, 4, &mut relative)
+            })
+            .unwrap()
+        {
+            let Step::Met(item) = step else { continue };
+            met += 1;
+            if query.concerns(&item, below(&item.path, 4)) {
+                found.push(spell(&item.path));
+            }
+            if item.meta.is_directory() {
+                walk.enter(&item, true).unwrap();
+            }
+        }
+        (found, met)
+    }
+
+    #[test]
+    fn where_directories_tell_no_types_everything_is_looked_at_and_the_same_is_found() {
+        let top = tempfile::tempdir().unwrap();
+        for dir in ["d/e.rs", "x"] {
+            fs::create_dir_all(top.path().join(dir)).unwrap();
+        }
+        for file in ["a", "b.rs", "d/a", "d/c.rs", "d/e.rs/d.rs", "x/a"] {
+            fs::write(top.path().join(file), "").unwrap();
+        }
+        for (glob, looked_at) in [("*.rs", 6), ("d/*.rs", 4), ("**/a", 6), ("a", 6), ("nothing", 3)] {
+            let told = concerned(top.path(), glob, |told| told);
+            let untold = concerned(top.path(), glob, |_| FileType::Unknown);
+            assert_eq!(told.0, untold.0, "{glob}");
+            assert_eq!((told.1, untold.1), (looked_at, 9), "{glob}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::ops::Bound;
 use std::os::fd::OwnedFd;
 
 use llm_os_core::{Context, Effect, Fault};
-use rustix::fs::Dir;
+use rustix::fs::{FileType, RawDir, SeekFrom, seek};
 use rustix::io::Errno;
 
 use crate::fault::{READ_FAILED, read_failed, shown};
@@ -18,13 +18,15 @@ pub(crate) const MAX_DEPTH: usize = 128;
 /// How many names of one directory are held at once where the caller has no smaller need. A directory with more is
 /// read again from its start for the next so many.
 pub(crate) const BATCH: usize = 65_536;
-/// How many names are looked at before others get a turn.
-const NAMES_A_STEP: usize = 4096;
+/// How much of a directory is read in one step: some hundred names.
+const READ_A_STEP: usize = 16 << 10;
 
 /// A walk, standing somewhere in a tree.
 pub(crate) struct Walk {
     frames: Vec<Frame>,
     batch: usize,
+    /// Room for what the kernel tells of a directory.
+    buffer: Vec<u8>,
 }
 
 /// A directory on the way to where a walk stands.
@@ -40,6 +42,15 @@ struct Frame {
     /// Whether `names` ends with the last name of the directory.
     complete: bool,
     scan: Option<Scan>,
+}
+
+/// What a directory says of one of its entries.
+pub(crate) struct Named<'a> {
+    /// The path of the directory.
+    pub(crate) dir: &'a [u8],
+    pub(crate) name: &'a [u8],
+    /// Not every file system tells: `Unknown` may be anything.
+    pub(crate) file_type: FileType,
 }
 
 /// What a walk did.
@@ -64,11 +75,21 @@ pub(crate) struct Item {
 impl Walk {
     /// A walk below an open directory. `covered` is what its entries say of themselves in [`Item::covered`].
     pub(crate) fn new(dir: OwnedFd, path: &[u8], batch: usize, covered: bool) -> Self {
-        Self { frames: vec![Frame::new(dir, path.to_vec(), Vec::new(), covered)], batch }
+        let frames = vec![Frame::new(dir, path.to_vec(), Vec::new(), covered)];
+        Self { frames, batch, buffer: Vec::with_capacity(READ_A_STEP) }
     }
 
     /// Goes one step on; `None` at the end.
     pub(crate) fn step(&mut self) -> Result<Option<Step>, Fault> {
+        self.step_among(|_| true)
+    }
+
+    /// The same where only some entries are met. The others cost no memory and no further look: they are dropped by what
+    /// the directory says of them. It must be the same ones in every step.
+    pub(crate) fn step_among(
+        &mut self,
+        mut is_met: impl FnMut(&Named<'_>) -> bool,
+    ) -> Result<Option<Step>, Fault> {
         loop {
             let Some(frame) = self.frames.last_mut() else { return Ok(None) };
             if let Some(name) = frame.names.pop() {
@@ -83,7 +104,8 @@ impl Walk {
                 let name = self.frames.pop().map(|left| left.name).unwrap_or_default();
                 return Ok(if self.frames.is_empty() { None } else { Some(Step::Left(name)) });
             } else {
-                frame.read(self.batch).map_err(|e| read_failed("read the directory", &frame.path, e))?;
+                let read = frame.read(self.batch, &mut self.buffer, &mut is_met);
+                read.map_err(|e| read_failed("read the directory", &frame.path, e))?;
                 return Ok(Some(Step::Reading));
             }
         }
@@ -139,41 +161,57 @@ impl Frame {
     }
 
     /// Reads on for the next names, the smallest `batch` of those that are not done.
-    fn read(&mut self, batch: usize) -> Result<(), Errno> {
+    fn read(
+        &mut self,
+        batch: usize,
+        buffer: &mut Vec<u8>,
+        is_met: &mut impl FnMut(&Named<'_>) -> bool,
+    ) -> Result<(), Errno> {
         let scan = match &mut self.scan {
             Some(scan) => scan,
-            None => self.scan.insert(Scan {
-                dir: Dir::read_from(&self.fd)?,
-                smallest: BinaryHeap::new(),
-                more: false,
-            }),
+            None => {
+                seek(&self.fd, SeekFrom::Start(0))?;
+                self.scan.insert(Scan::default())
+            }
         };
-        for _ in 0..NAMES_A_STEP {
-            let Some(entry) = scan.dir.read() else {
-                self.complete = !scan.more;
-                self.names = std::mem::take(&mut scan.smallest).into_sorted_vec();
-                self.names.reverse();
-                self.scan = None;
+        // It goes on where the descriptor stands, and is dropped only once all is taken from the buffer.
+        let mut entries = RawDir::new(&self.fd, buffer.spare_capacity_mut());
+        loop {
+            match entries.next() {
+                Some(Ok(entry)) => {
+                    let (dir, name) = (self.path.as_slice(), entry.file_name().to_bytes());
+                    let is_done = match &self.done {
+                        Bound::Unbounded => false,
+                        Bound::Excluded(done) => name <= done.as_slice(),
+                        Bound::Included(next) => name < next.as_slice(),
+                    };
+                    let is_self = name == b"." || name == b"..";
+                    let file_type = entry.file_type();
+                    if !is_done && !is_self && is_met(&Named { dir, name, file_type }) {
+                        scan.offer(name, batch);
+                    }
+                }
+                Some(Err(Errno::INTR)) => continue,
+                // A directory that was removed has no entries.
+                None | Some(Err(Errno::NOENT)) => {
+                    self.complete = !scan.more;
+                    self.names = std::mem::take(&mut scan.smallest).into_sorted_vec();
+                    self.names.reverse();
+                    self.scan = None;
+                    return Ok(());
+                }
+                Some(Err(e)) => return Err(e),
+            }
+            if entries.is_buffer_empty() {
                 return Ok(());
-            };
-            let entry = entry?;
-            let name = entry.file_name().to_bytes();
-            let is_done = match &self.done {
-                Bound::Unbounded => false,
-                Bound::Excluded(done) => name <= done.as_slice(),
-                Bound::Included(next) => name < next.as_slice(),
-            };
-            if !is_done && name != b"." && name != b".." {
-                scan.offer(name, batch);
             }
         }
-        Ok(())
     }
 }
 
 /// One reading of a directory, under way.
+#[derive(Default)]
 struct Scan {
-    dir: Dir,
     /// The smallest names so far, the largest of them on top.
     smallest: BinaryHeap<Vec<u8>>,
     /// Whether there were others.

@@ -2,15 +2,19 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 
+use rustix::fs::{CWD, FileType, Mode, OFlags, RawDir, openat};
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
 
 use crate::daemon::Places;
+use crate::forest::SOUGHT;
 use crate::measure::append_durably;
 
 /// Tells a process of this binary which floor it is.
@@ -32,10 +36,13 @@ pub(crate) enum Floor {
     GroupCommit,
     /// Appends 500 bytes and waits for `fdatasync`, one request after another, as a log in order needs.
     SyncEach,
+    /// Walks the directory that the request names and answers with the paths of the files that have a name of [`SOUGHT`].
+    Walk,
 }
 
 impl Floor {
-    const ALL: [Self; 5] = [Self::Echo, Self::Read, Self::Spawn, Self::GroupCommit, Self::SyncEach];
+    const ALL: [Self; 6] =
+        [Self::Echo, Self::Read, Self::Spawn, Self::GroupCommit, Self::SyncEach, Self::Walk];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -44,6 +51,7 @@ impl Floor {
             Self::Spawn => "`posix_spawn`, wait, append, `fdatasync`",
             Self::GroupCommit => "group commit",
             Self::SyncEach => "one `fdatasync` a request",
+            Self::Walk => "`getdents64`, names compared",
         }
     }
 }
@@ -151,7 +159,39 @@ impl Server {
                 committed.await.unwrap();
             }
             Floor::SyncEach => append_durably(&self.log.lock().unwrap(), 1),
+            Floor::Walk => {
+                let request: Value = serde_json::from_slice(line).unwrap();
+                let top = request["actions"][0]["params"]["path"].as_str().unwrap();
+                let mut found = Vec::new();
+                walk(CWD, top, top, &mut found);
+                line.clear();
+                serde_json::to_writer(&mut *line, &found).unwrap();
+                line.push(b'\n');
+            }
         }
+    }
+}
+
+/// Walks what is below a directory, and collects the paths of the files that have a name that is sought.
+fn walk(above: BorrowedFd<'_>, name: &str, path: &str, found: &mut Vec<String>) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = openat(above, name, flags, Mode::empty()).unwrap();
+    let mut buffer = Vec::with_capacity(32 << 10);
+    let mut entries = RawDir::new(&dir, buffer.spare_capacity_mut());
+    let mut below = Vec::new();
+    while let Some(entry) = entries.next() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().to_str().unwrap();
+        if entry.file_type() == FileType::Directory {
+            if name != "." && name != ".." {
+                below.push(name.to_owned());
+            }
+        } else if SOUGHT.contains(&name) {
+            found.push(format!("{path}/{name}"));
+        }
+    }
+    for name in below {
+        walk(dir.as_fd(), &name, &format!("{path}/{name}"), found);
     }
 }
 

@@ -18,6 +18,7 @@ mod client;
 #[path = "../shared/daemon.rs"]
 mod daemon;
 mod floors;
+mod forest;
 #[path = "../shared/machine.rs"]
 mod machine;
 #[path = "../shared/measure.rs"]
@@ -30,6 +31,7 @@ use std::time::Instant;
 use client::Connection;
 use daemon::{Daemon, Places};
 use floors::{Floor, FloorServer};
+use forest::Forest;
 use measure::{is_ok, median, micros};
 use table::{Bar, Measured, Table};
 
@@ -50,6 +52,10 @@ fn main() {
         latency(&places, &daemon, &mut table, Request::Ping, Floor::Echo, 1.5, 400);
         latency(&places, &daemon, &mut table, Request::Read, Floor::Read, 1.25, 100);
         latency(&places, &daemon, &mut table, Request::Exec, Floor::Spawn, 2.0, 40);
+        for forest in [Forest::OneFolder, Forest::HundredFolders] {
+            forest.plant(&places);
+            latency(&places, &daemon, &mut table, Request::Search(forest), Floor::Walk, 2.0, 20);
+        }
         rates(&places, &daemon, &mut table);
         table.note(format!(
             "Resident memory of the daemon after all of this: {:.1} MiB.",
@@ -66,6 +72,7 @@ enum Request {
     Read,
     Stat,
     Exec,
+    Search(Forest),
 }
 
 impl Request {
@@ -75,6 +82,8 @@ impl Request {
             Self::Read => "`fs.read` of 4 KiB, one connection",
             Self::Stat => "`fs.stat`, 16 connections",
             Self::Exec => "`exec.run /bin/true`, one connection",
+            Self::Search(Forest::OneFolder) => "`fs.search` for 5 names among 10,000 in one folder",
+            Self::Search(Forest::HundredFolders) => "`fs.search` for 5 names among 10,000 in 100 folders",
         }
     }
 
@@ -86,6 +95,7 @@ impl Request {
             Self::Read => ("fs.read", format!(r#"{{"path":"{path}"}}"#)),
             Self::Stat => ("fs.stat", format!(r#"{{"path":"{path}"}}"#)),
             Self::Exec => ("exec.run", r#"{"argv":["/bin/true"]}"#.to_owned()),
+            Self::Search(forest) => ("fs.search", forest.search(places)),
         };
         format!(
             concat!(
