@@ -4,6 +4,7 @@
 use std::collections::BinaryHeap;
 use std::ops::Bound;
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use llm_os_core::{Context, Effect, Fault};
 use rustix::fs::{FileType, RawDir, SeekFrom, seek};
@@ -20,6 +21,8 @@ pub(crate) const MAX_DEPTH: usize = 128;
 pub(crate) const BATCH: usize = 65_536;
 /// How much of a directory is read in one step: some hundred names.
 const READ_A_STEP: usize = 16 << 10;
+/// How long work goes on before others get a turn.
+const TURN: Duration = Duration::from_millis(1);
 
 /// A walk, standing somewhere in a tree.
 pub(crate) struct Walk {
@@ -236,19 +239,19 @@ impl Scan {
 /// Lets others run, and ends work that is to stop.
 pub(crate) struct Pace<'a> {
     cx: &'a Context,
-    steps: u32,
+    turn: Instant,
 }
 
 impl<'a> Pace<'a> {
     pub(crate) fn new(cx: &'a Context) -> Self {
-        Self { cx, steps: 0 }
+        Self { cx, turn: Instant::now() }
     }
 
     /// One step of work was done.
     pub(crate) async fn step(&mut self) -> Result<(), Fault> {
-        self.steps = self.steps.wrapping_add(1);
-        if self.steps.is_multiple_of(16) {
+        if self.turn.elapsed() >= TURN {
             tokio::task::yield_now().await;
+            self.turn = Instant::now();
         }
         self.cx.stopped().map_or(Ok(()), Err)
     }

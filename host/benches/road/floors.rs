@@ -82,6 +82,7 @@ impl Drop for FloorServer {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+        let _ = fs::remove_file(&self.socket);
     }
 }
 
