@@ -316,3 +316,37 @@ pub(crate) fn cannot_enter(path: &[u8], e: Errno) -> Fault {
         e => read_failed("enter", path, e),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+
+    use super::*;
+
+    /// The names that a walk meets that holds no more than `batch` of them.
+    fn met(top: &std::path::Path, batch: usize, is_met: fn(&[u8]) -> bool) -> Vec<String> {
+        let dir =
+            openat(CWD, top, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        let mut walk = Walk::new(dir, b"/top", batch, true);
+        let mut met = Vec::new();
+        while let Some(step) = walk.step_among(|named| is_met(named.name)).unwrap() {
+            if let Step::Met(item) = step {
+                met.push(String::from_utf8(item.name).unwrap());
+            }
+        }
+        met
+    }
+
+    #[test]
+    fn a_directory_of_more_names_than_are_held_is_read_again_from_its_start() {
+        let top = tempfile::tempdir().unwrap();
+        let names: Vec<_> = (0..1000).map(|n| format!("a-file-with-some-name-{n:04}")).collect();
+        names.iter().rev().for_each(|name| fs::write(top.path().join(name), "").unwrap());
+        for batch in [1000, 999, 300] {
+            assert_eq!(met(top.path(), batch, |_| true), names, "{batch}");
+        }
+        assert_eq!(met(top.path(), 3, |name| name.ends_with(b"50")).len(), 10);
+    }
+}
