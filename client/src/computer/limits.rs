@@ -89,7 +89,7 @@ mod tests {
         check(Limits::ANTHROPIC, (1920, 1080), (1456, 819));
         check(Limits::ANTHROPIC, (1080, 1920), (819, 1456));
         check(Limits::TOOLSET, (2560, 1600), (2000, 1250));
-        check(Limits::OPENAI, (7680, 4320), (4266, 2400));
+        check(Limits::OPENAI, (7680, 4320), (4256, 2394));
         check(Limits::PREVIEW, (2560, 1600), (1229, 768));
         check(Limits::ANTHROPIC, (100_000, 1), (1568, 1));
     }
