@@ -16,8 +16,7 @@ const PROGRAM: &str = r#"
 import sys, tkinter
 log = open(sys.argv[1], "a", encoding="utf-8", newline="", buffering=1)
 root = tkinter.Tk(className="Notes")
-root.geometry("%dx%d+0+0" % (root.winfo_screenwidth(), root.winfo_screenheight()))
-root.overrideredirect(True)
+root.attributes("-fullscreen", True)
 def write(*words):
     log.write(" ".join(str(word) for word in words) + "\n")
 root.bind("<Button>", lambda e: write("press", e.num, e.x_root, e.y_root, "ctrl" if e.state & 4 else "-"))
@@ -26,11 +25,11 @@ root.bind("<Double-Button-1>", lambda e: write("double"))
 root.bind("<Triple-Button-1>", lambda e: write("triple"))
 root.bind("<Key>", lambda e: write("key", e.keysym, e.char.encode("utf-8").hex(), "ctrl" if e.state & 4 else "-"))
 root.bind("<KeyRelease>", lambda e: write("up", e.keysym))
-root.wait_visibility()
-root.focus_force()
-root.bind("<FocusIn>", lambda e: write("focus"))
-root.update()
-write("ready")
+def see(_):
+    if root.focus_displayof() and root.winfo_width() == root.winfo_screenwidth():
+        write("ready")
+root.bind("<FocusIn>", see)
+root.bind("<Configure>", see)
 root.mainloop()
 "#;
 
@@ -184,7 +183,7 @@ fn an_earlier_version_drags_from_where_the_pointer_is() {
     assert_eq!(size(shot["content"][0]["source"]["data"].as_str().unwrap()), (1389, 868));
     ok(&act("mouse_move", json!({"coordinate": [694, 434]})));
     ok(&act("left_click_drag", json!({"coordinate": [0, 0]})));
-    screen.wait_for_lines("a drag", &["press 1 1279 800 -", "release 1 0 0"]);
+    screen.wait_for_lines("a drag", &["press 1 1280 800 -", "release 1 0 0"]);
 }
 
 #[test]
@@ -237,18 +236,28 @@ fn gpt_runs_a_batch_and_gets_one_picture() {
     screen.wait_for_lines("a click in the middle", &["press 2 1280 801 -"]);
 }
 
+/// Where the pointer is, and which buttons are down.
+fn position(daemon: &Daemon) -> Value {
+    let ran = daemon.llmsh(&["do", "mouse.position", "--reason", "see"]);
+    let answer: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|e| panic!("{ran:?}: {e}"));
+    answer["results"][0]["output"].clone()
+}
+
 #[test]
 fn a_client_that_goes_away_has_what_runs_cancelled_and_its_button_released() {
     let (screen, mut talk) = Screen::start(anthropic);
     ok(&talk.ask(&member("t", "mouse_move", json!({"coordinate": [300, 300]}))));
     ok(&talk.ask(&member("t", "left_mouse_down", json!({}))));
     screen.wait_for_lines("the button", &["press 1 384 384 -"]);
-    talk.say(&member("t", "wait", json!({"duration": 50})));
+    talk.say(&member("t", "hold_key", json!({"text": "w", "duration": 50})));
+    screen.wait_for_lines("the key", &[&key("w", "w")]);
     talk.go_away();
-    screen.wait_for_lines("the button to be released", &["release 1 384 384"]);
+    screen.wait_for_lines("the key to be released", &["up w"]);
+    wait_for("the button to be released", || {
+        (position(&screen.daemon)["buttons"] == json!([])).then_some(())
+    });
     let cancelled = |record: &Value| record["event"] == "outcome" && record.to_string().contains("cancelled");
-    let what = "the wait to be cancelled";
-    wait_for(what, || screen.daemon.records().iter().any(cancelled).then_some(()));
+    wait_for("the action to be cancelled", || screen.daemon.records().iter().any(cancelled).then_some(()));
     assert_eq!(talk.end(false).0, Some(1));
 }
 
