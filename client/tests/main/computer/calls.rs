@@ -1,5 +1,7 @@
 //! What becomes of calls that succeed together, fail, or are none.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::{Value, json};
 
 use crate::computer::talk::{
@@ -122,7 +124,7 @@ fn a_batch_stops_at_the_first_failure_and_the_model_sees_the_screen_and_why() {
     assert!(words(&items[1]).contains(why), "{items}");
     assert!(words(&items[4]).contains("an earlier computer_call of this response failed"), "{items}");
     let sent: Vec<_> = plans(&peer.frames()).concat().into_iter().map(|(name, _)| name).collect();
-    let picture = ["monitor.wait", "monitor.list", "monitor.capture"];
+    let picture = ["monitor.wait", "monitor.capture"];
     let expected =
         [["keyboard.type", "monitor.list", "mouse.click"].as_slice(), &picture, &["fs.read"], &picture];
     assert_eq!(sent, expected.concat());
@@ -193,7 +195,7 @@ fn a_screenshot_after_is_added_to_the_last_result_where_the_model_asked_for_none
     let results =
         talk.ask(&json!([member("a", "left_click", json!({})), member("b", "screenshot", json!({}))]));
     assert_eq!(results[1]["content"].as_array().unwrap().len(), 1);
-    assert_eq!(peer.frames().len() - before, 3, "a second picture is not taken");
+    assert_eq!(peer.frames().len() - before, 2, "a second picture is not taken");
     let results = talk
         .ask(&json!([member("a", "wait", json!({"duration": "x"})), member("b", "left_click", json!({}))]));
     assert!(!image(&results[1]), "{results}");
@@ -314,8 +316,72 @@ fn a_zoom_is_as_sharp_as_the_screen_and_no_larger_than_a_screenshot_may_be() {
     talk.ask(&member("t", "zoom", json!({"region": [0, 0, 2000, 1250]})));
     talk.ask(&member("t", "zoom", json!({"region": [0, 0, 1000, 625]})));
     let plans = plans(&peer.frames());
-    assert_eq!(plans[1][0].1["max_edge"], 2000);
-    assert_eq!(plans[2][0].1.get("max_edge"), None);
+    assert_eq!(plans[1][1].1["max_edge"], 2000);
+    assert_eq!(plans[2][1].1.get("max_edge"), None);
+}
+
+#[test]
+fn a_picture_that_is_too_long_for_the_api_is_taken_as_a_jpeg() {
+    let peer = Peer::new(|_, frame| {
+        let last = frame["actions"].as_array().unwrap().last().unwrap();
+        match last["params"].get("format") {
+            None => respond(frame, None).replace(PICTURE, &"A".repeat((5 << 20) + 4)),
+            Some(_) => respond(frame, None).replace("image/png", "image/jpeg"),
+        }
+    });
+    let mut talk = anthropic(&peer, &[]);
+    for (name, input) in [("screenshot", json!({})), ("zoom", json!({"region": [0, 0, 2000, 1250]}))] {
+        let result = talk.ask(&member("t", name, input));
+        let source = json!({"type": "base64", "media_type": "image/jpeg", "data": PICTURE});
+        assert_eq!(result["content"][0]["source"], source, "{name}");
+    }
+    let plans = plans(&peer.frames());
+    let whole = json!({"width": 2000, "height": 1250, "format": "jpeg"});
+    assert_eq!(plans[2], [("monitor.capture".to_owned(), whole)]);
+    let space =
+        json!({"width": 2000, "height": 1250, "region": {"x": 0, "y": 0, "width": 2560, "height": 1600}});
+    let area = json!({"x": 0, "y": 0, "width": 2000, "height": 1250});
+    let zoomed = json!({"target": {"region": area}, "space": space, "max_edge": 2000, "format": "jpeg"});
+    assert_eq!(plans[4], [("monitor.capture".to_owned(), zoomed)]);
+    drop(talk);
+    let items = openai(&peer).ask(&computer_call("c", json!([{"type": "screenshot"}])));
+    let url = items[0]["output"]["image_url"].as_str().unwrap();
+    assert!(url.starts_with("data:image/png"), "OpenAI takes it");
+}
+
+#[test]
+fn a_display_that_does_not_tell_what_is_drawn_is_not_waited_for() {
+    let peer = Peer::new(|action, frame| match action {
+        "monitor.wait" => refused("unavailable"),
+        _ => respond(frame, None),
+    });
+    let mut talk = anthropic(&peer, &[]);
+    for _ in 0..2 {
+        let result = talk.ask(&member("t", "screenshot", json!({})));
+        assert_eq!(result["content"][0]["type"], "image", "{result}");
+    }
+    let names: Vec<_> = plans(&peer.frames()).iter().map(|plan| plan[0].0.clone()).collect();
+    assert_eq!(names, ["monitor.list", "monitor.wait", "monitor.capture", "monitor.capture"]);
+}
+
+#[test]
+fn a_screen_that_changed_its_size_gets_a_picture_of_the_right_one() {
+    let captures = AtomicUsize::new(0);
+    let peer = Peer::new(move |_, frame| {
+        let is_capture = frame["actions"].as_array().unwrap().last().unwrap()["action"] == "monitor.capture";
+        let is_small = is_capture && captures.fetch_add(1, Ordering::Relaxed) >= 1;
+        let answer = respond(frame, None);
+        if is_small { answer.replace("2560", "1280").replace("1600", "800") } else { answer }
+    });
+    let mut talk = anthropic(&peer, &[]);
+    for _ in 0..2 {
+        talk.ask(&member("t", "screenshot", json!({})));
+    }
+    let captures: Vec<_> = plans(&peer.frames())[1..].iter().map(|plan| plan[1].1.clone()).collect();
+    let scaled = json!({"width": 2000, "height": 1250});
+    assert_eq!(captures, [scaled.clone(), scaled, json!({})]);
+    let outside = talk.ask(&member("t", "left_click", json!({"coordinate": [1280, 5]})));
+    assert!(text(&outside).contains("which is 1280x800"), "{outside}");
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn a_call_that_nobody_decides_about_is_told_and_the_same_call_goes_on_waiting() 
     for _ in 0..2 {
         let result = talk.ask(&click());
         assert_eq!(result["is_error"], true);
-        for part in ["confirmation_required", "p-1", "llmsh approve p-1", "The same call again"] {
+        for part in ["confirmation_required", "p-1", "llmsh approve p-1", "The same action again"] {
             assert!(text(&result).contains(part), "{part}: {result}");
         }
     }

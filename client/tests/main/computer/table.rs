@@ -175,8 +175,7 @@ fn every_row_of_earlier_versions_becomes_its_plans_and_its_answer() {
 fn check_openai(call: impl Fn(&Value) -> Value, space: &Value, capture: &Value, detail: Option<&str>) {
     let peer = desktop(None);
     let mut talk = Talk::start(&mut peer.command(&["computer", "--dialect", "openai", "--settle-ms", "0"]));
-    let screenshot =
-        [vec![("monitor.list".to_owned(), json!({}))], vec![("monitor.capture".to_owned(), capture.clone())]];
+    let screenshot = [vec![("monitor.capture".to_owned(), capture.clone())]];
     talk.ask(&call(&json!({"type": "screenshot"})));
     for row in rows("| action | input | plan |") {
         let mut action = row.input.clone();
@@ -184,7 +183,7 @@ fn check_openai(call: impl Fn(&Value) -> Value, space: &Value, capture: &Value, 
         let before = peer.frames().len();
         let answer = talk.ask(&call(&action));
         let plans = plans(&peer.frames()[before..]);
-        let (of_row, after) = plans.split_at(plans.len() - 2);
+        let (of_row, after) = plans.split_at(plans.len() - 1);
         assert_eq!(of_row, expected(&row.cells[0], space), "{action}");
         assert_eq!(after, screenshot, "{action}");
         let mut picture =
