@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use llm_os_core::error::excerpt;
 use llm_os_core::{Code, Secret};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -136,6 +137,11 @@ impl<'a> Desk<'a> {
 
     /// Calls an action of the host by the name that it has as a tool. The answer may be that of an action that failed.
     pub(crate) fn call(&mut self, tool_name: &str, arguments: envelope::Fields) -> Result<Answer, Trouble> {
+        // The protocol's own verbs are for the program that speaks with the host, and no tools.
+        if tool_name.starts_with("host_") {
+            let name = excerpt(tool_name);
+            return Err(Trouble::Told(format!("there is no tool \"{name}\"; nothing was done")));
+        }
         // A capability's name has no underscore, so the first one is the dot.
         let action = tools::action(&tool_name.replacen('_', ".", 1), arguments);
         self.send(&[action])

@@ -92,8 +92,11 @@ pub(crate) fn answer(line: &str, desk: &mut Desk<'_>) -> Result<Value, Failure> 
                     Ok(Done::Picture(picture)) => picture,
                     Ok(Done::Text(words)) | Err(Trouble::Told(words)) => {
                         // The API takes no computer_call_output without a picture.
-                        let words =
-                            failed.map_or_else(|| words.clone(), |failed| format!("{failed}\n{words}"));
+                        let words = match failed {
+                            Some(failed) if failed.ends_with(&words) => failed,
+                            Some(failed) => format!("{failed}\n{words}"),
+                            None => words,
+                        };
                         let message =
                             format!("{id} cannot be answered, since there is no screenshot: {words}");
                         let mut error = error("server_error", Some("no_screenshot"), &message);

@@ -116,9 +116,14 @@ fn it_never_connects_to_the_approval_socket_and_asks_for_nothing_of_an_approver(
     let mut talk = Talk::start(command.env("LLM_OSD_APPROVAL_SOCKET", &approval));
     talk.ask(&click());
     talk.ask(&click());
-    for verb in ["host_approve", "host_deny", "host_reload", "host_resume", "host_pending"] {
-        talk.ask(&host_tool("t", verb, json!({"pending_id": "p-1", "reason": "x"})));
+    let before = peer.frames().len();
+    for verb in
+        ["host_approve", "host_deny", "host_reload", "host_resume", "host_await_confirmation", "host_halt"]
+    {
+        let result = talk.ask(&host_tool("t", verb, json!({"pending_id": "p-1", "reason": "x"})));
+        assert!(text(&result).contains("there is no tool"), "{result}");
     }
+    assert_eq!(peer.frames().len(), before, "verbs of the protocol are no tools");
     talk.end(true);
     assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
 }

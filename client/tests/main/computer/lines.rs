@@ -105,7 +105,7 @@ fn a_host_that_is_away_is_said_with_how_to_start_it_and_found_once_it_is_there()
     let result = anthropic.ask(&member("t", "left_click", json!({})));
     assert!(result["is_error"] == true && text(&result).contains("start it with: llm-osd"), "{result}");
     let mut openai = start("openai");
-    let error = openai.ask(&computer_call("c", json!([{"type": "screenshot"}])));
+    let error = openai.ask(&computer_call("c", json!([{"type": "click", "x": 1, "y": 2}])));
     let message = error["error"]["message"].as_str().unwrap();
     assert_eq!(
         (&error["error"]["code"], message.matches("start it with: llm-osd").count()),
