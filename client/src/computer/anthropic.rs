@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 
 use crate::answer::Answer;
 use crate::computer::act::{Act, Point};
-use crate::computer::desk::{Desk, Done, Trouble, only_output};
+use crate::computer::desk::{Desk, Done, only_output};
 use crate::computer::input::Input;
 use crate::computer::limits::Limits;
 use crate::computer::parts::{Picture, parts};
+use crate::computer::plans::Trouble;
 use crate::envelope::Fields;
 use crate::exit::Failure;
 
@@ -106,7 +107,13 @@ fn calls(line: &str) -> Result<(Vec<Call>, bool), String> {
         (_, Some(content)) if content.get().starts_with('"') => Ok((Vec::new(), false)),
         (_, Some(content)) => {
             let blocks: Vec<Block> = serde_json::from_str(content.get()).map_err(unread)?;
-            Ok((from_blocks(blocks)?, false))
+            let calls = from_blocks(blocks)?;
+            if !calls.is_empty() && fields.text("stop_reason").as_deref() == Some("max_tokens") {
+                return Err("the message was cut off (stop_reason is max_tokens), and a call of it may be; nothing was done, ask \
+                            for it again with a larger max_tokens"
+                    .to_owned());
+            }
+            Ok((calls, false))
         }
         (Some(other), None) => Err(format!("the line's type is \"{}\"; {shape}", excerpt(other))),
         (None, None) => Err(format!("the line has neither type nor content; {shape}")),
@@ -268,7 +275,7 @@ fn duration(input: &mut Input, longest_s: f64) -> Result<u64, String> {
     let expected = format!("seconds, from 0 to {longest_s}");
     let seconds: f64 = input.need("duration", &expected)?;
     match std::time::Duration::try_from_secs_f64(seconds) {
-        Ok(duration) if seconds <= longest_s => Ok(duration.as_millis() as u64),
+        Ok(duration) if seconds <= longest_s => Ok(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
         Ok(_) | Err(_) => Err(input.wrong("duration", &seconds.to_string(), &expected)),
     }
 }

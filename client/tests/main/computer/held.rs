@@ -18,7 +18,7 @@ fn holding(decisions: Vec<Value>) -> Peer {
             let decision = decisions.get(asked.fetch_add(1, Ordering::Relaxed));
             decision.map_or_else(|| refused("validation_failed"), told)
         }
-        "mouse.click" | "fs.remove" if frame["confirmation"]["token"] != TOKEN => {
+        "mouse.click" | "fs.remove" | "keyboard.down" if frame["confirmation"]["token"] != TOKEN => {
             let error =
                 json!({"code": "confirmation_required", "message": "asks", "details": {"pending_id": "p-1"}});
             answer(&json!([{"action": action, "status": "not_run"}]), &error)
@@ -91,6 +91,15 @@ fn another_call_is_another_plan() {
     }
     let wait = "host.await_confirmation";
     assert_eq!(actions(&peer), ["fs.remove", wait, "fs.remove", wait, wait]);
+}
+
+#[test]
+fn keys_of_a_plan_that_is_held_are_not_released_since_none_is_down() {
+    let peer = holding(vec![json!({"decision": "pending"})]);
+    let call = computer_call("c", json!([{"type": "move", "x": 1, "y": 2, "keys": ["CTRL"]}]));
+    start(&peer, "openai", "0").ask(&call);
+    let expected = ["monitor.list", "keyboard.down", "host.await_confirmation", "monitor.wait"];
+    assert_eq!(actions(&peer), expected);
 }
 
 #[test]

@@ -30,6 +30,10 @@ fn a_line_that_holds_no_call_gets_the_error_of_anthropics_api_and_the_next_one_i
             "has no id",
         ),
         ("{\"role\":\"assistant\",\"content\":[5]}", "invalid type"),
+        (
+            "{\"type\":\"message\",\"stop_reason\":\"max_tokens\",\"content\":[{\"type\":\"tool_use\",\"id\":\"t\",\"name\":\"type\",\"toolset_name\":\"computer\",\"input\":{\"text\":\"rm\"}}]}",
+            "cut off",
+        ),
     ];
     let peer = desktop(None);
     let input =
@@ -60,6 +64,10 @@ fn a_line_that_holds_no_call_gets_the_error_of_openais_api() {
         ("{\"type\":\"computer_call\",\"call_id\":\"c\"}", "has no action and no actions"),
         ("{\"type\":\"computer_call\",\"call_id\":\"c\",\"actions\":{}}", "expected a sequence"),
         ("{\"type\":\"function_call\",\"call_id\":\"c\",\"arguments\":\"{}\"}", "has no name"),
+        (
+            "{\"type\":\"computer_call\",\"call_id\":\"c\",\"status\":\"incomplete\",\"actions\":[{\"type\":\"type\",\"text\":\"rm\"}]}",
+            "cut off",
+        ),
         ("{\"type\":\"function_call\",\"name\":\"fs_read\",\"arguments\":\"{}\"}", "has no call_id"),
     ];
     let peer = desktop(None);
