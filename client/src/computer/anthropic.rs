@@ -21,9 +21,6 @@ use crate::exit::Failure;
 /// What the API expects for each action after one that failed, to the letter.
 const SKIPPED: &str = "Not executed: an earlier computer action in this turn failed.";
 
-/// The longest that a key is held or that a call waits, in seconds: the toolset's, and that of earlier versions.
-const LONGEST_S: (f64, f64) = (300.0, 100.0);
-
 /// A content block. What is no call is passed over, whatever else it has.
 #[derive(Deserialize)]
 struct Block {
@@ -136,6 +133,7 @@ fn from_blocks(blocks: Vec<Block>) -> Result<Vec<Call>, String> {
 }
 
 /// Which computer a call is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Computer {
     Toolset,
     /// Every version before the toolset.
@@ -151,18 +149,26 @@ impl Computer {
         }
     }
 
-    fn limits(&self) -> Limits {
+    fn limits(self) -> Limits {
         match self {
             Computer::Toolset => Limits::TOOLSET,
             Computer::Earlier => Limits::ANTHROPIC,
         }
     }
 
+    /// The longest that a key is held or that a call waits, in seconds.
+    fn longest_s(self) -> f64 {
+        match self {
+            Computer::Toolset => 300.0,
+            Computer::Earlier => 100.0,
+        }
+    }
+
     /// Does what a call asks for; the content of its result.
-    fn act(&self, call: &Call, desk: &mut Desk<'_>) -> Result<Result<Vec<Value>, Vec<Value>>, Failure> {
+    fn act(self, call: &Call, desk: &mut Desk<'_>) -> Result<Result<Vec<Value>, Vec<Value>>, Failure> {
         let asked = match self {
             Computer::Toolset => Input::read(&call.name, &call.input)
-                .and_then(|input| member(&call.name, input, LONGEST_S.0))
+                .and_then(|input| member(&call.name, input, self))
                 .map(|act| (call.name.clone(), act)),
             Computer::Earlier => earlier(&call.input),
         };
@@ -184,26 +190,25 @@ fn earlier(input: &str) -> Result<(String, Act), String> {
     let mut input = Input::read("computer", input)?;
     let name: String = input.need("action", "the name of an action")?;
     let input = input.called(&name);
-    // It drags from where the pointer is where no start is given, and holds what `key` names.
-    let act = member(&name, input, LONGEST_S.1)?;
+    let act = member(&name, input, Computer::Earlier)?;
     Ok((name, act))
 }
 
-/// What a member of the toolset is asked for. Earlier versions have the same names and parameters, and fewer of them.
-fn member(name: &str, mut input: Input, longest_s: f64) -> Result<Act, String> {
-    let is_earlier = longest_s < LONGEST_S.0;
+/// What a member of the toolset is asked for. Earlier versions have the same names and parameters, and fewer of them; but they
+/// drag from where the pointer is where no start is given, and hold what `key` names.
+fn member(name: &str, mut input: Input, computer: Computer) -> Result<Act, String> {
     let act = match name {
         "screenshot" => Act::Screenshot,
         "zoom" => Act::Zoom(input.need("region", "[x0, y0, x1, y1], four whole numbers")?),
-        "left_click" => click("left", 1, &mut input, is_earlier)?,
-        "right_click" => click("right", 1, &mut input, is_earlier)?,
-        "middle_click" => click("middle", 1, &mut input, is_earlier)?,
-        "double_click" => click("left", 2, &mut input, is_earlier)?,
-        "triple_click" => click("left", 3, &mut input, is_earlier)?,
+        "left_click" => click("left", 1, &mut input, computer)?,
+        "right_click" => click("right", 1, &mut input, computer)?,
+        "middle_click" => click("middle", 1, &mut input, computer)?,
+        "double_click" => click("left", 2, &mut input, computer)?,
+        "triple_click" => click("left", 3, &mut input, computer)?,
         "left_click_drag" => {
-            let start: Option<Point> = match is_earlier {
-                true => input.get("start_coordinate", POINT)?,
-                false => Some(input.need("start_coordinate", POINT)?),
+            let start: Option<Point> = match computer {
+                Computer::Earlier => input.get("start_coordinate", POINT)?,
+                Computer::Toolset => Some(input.need("start_coordinate", POINT)?),
             };
             let path = start.into_iter().chain([input.need("coordinate", POINT)?]).collect();
             Act::Drag { path, held: held(&mut input, "text")? }
@@ -221,8 +226,10 @@ fn member(name: &str, mut input: Input, longest_s: f64) -> Result<Act, String> {
             }
             Act::Press { chords: chords(&input.need::<String>("text", KEYS)?), repeat }
         }
-        "hold_key" => Act::Hold { keys: input.need("text", KEYS)?, ms: duration(&mut input, longest_s)? },
-        "wait" => Act::Wait { ms: duration(&mut input, longest_s)? },
+        "hold_key" => {
+            Act::Hold { keys: input.need("text", KEYS)?, ms: duration(&mut input, computer.longest_s())? }
+        }
+        "wait" => Act::Wait { ms: duration(&mut input, computer.longest_s())? },
         other => {
             return Err(format!("there is no computer action \"{}\"; nothing was done", excerpt(other)));
         }
@@ -235,10 +242,10 @@ const POINT: &str = "[x, y], two whole numbers";
 const KEYS: &str = "keys joined with +, such as ctrl+s";
 const TIMES: &str = "a whole number from 1 to 100";
 
-fn click(button: &'static str, count: u8, input: &mut Input, is_earlier: bool) -> Result<Act, String> {
+fn click(button: &'static str, count: u8, input: &mut Input, computer: Computer) -> Result<Act, String> {
     let at = input.get("coordinate", POINT)?;
     let mut held = held(input, "text")?;
-    if is_earlier && held.is_empty() {
+    if computer == Computer::Earlier && held.is_empty() {
         held = self::held(input, "key")?;
     }
     Ok(Act::Click { button, count, at, held })
