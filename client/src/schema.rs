@@ -1,5 +1,7 @@
 //! What a host takes, as JSON Schema.
 
+mod absent;
+
 use llm_os_core::VERSION;
 use llm_os_core::name::MAX_ID;
 use llm_os_core::request::MAX_ACTIONS;
