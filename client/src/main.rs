@@ -60,7 +60,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Send(args) => send::send(&sockets.plan()?, &args, pretty)?,
         Command::Do(args) => compose::run(&sockets.plan()?, args, pretty)?,
         Command::Describe { action } => describe::describe(&sockets.plan()?, action, pretty)?,
-        Command::Schema => schema::schema(&sockets.plan()?, pretty)?,
+        Command::Schema(args) => schema::schema(&sockets.plan()?, &args, pretty)?,
         Command::Ping => describe::ping(&sockets.plan()?, pretty)?,
         Command::Pending => approve::pending(&sockets.approval()?, pretty)?,
         Command::Approve(args) => approve::approve(&sockets.approval()?, &args)?,

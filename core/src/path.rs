@@ -72,7 +72,8 @@ impl JsonSchema for WirePath {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "format": "path", "minLength": 1, "maxLength": 12_300})
+        let pattern = "^(/|file://(/|%2[Ff]))[^\\u0000]*$";
+        json_schema!({"type": "string", "format": "path", "pattern": pattern, "minLength": 1, "maxLength": 12_300})
     }
 }
 
