@@ -75,7 +75,11 @@ pub(crate) fn schema(host: &Host, args: &SchemaArgs, pretty: bool) -> Result<Exi
     let params = if args.actions.is_empty() { json!({}) } else { json!({"actions": args.actions}) };
     let tools = selected(tools::ask(host, &params)?.actions, args)?;
     let text = written(&tools, args).map_err(|(about, why)| {
-        let message = format!("{} cannot be written in this form: {}; leave it out, or use --for json-schema", about, plain(&why.to_string()));
+        let message = format!(
+            "{} cannot be written in this form: {}; leave it out, or use --for json-schema",
+            about,
+            plain(&why.to_string())
+        );
         Failure::Usage(message)
     })?;
     match text {
@@ -91,18 +95,26 @@ enum Text {
 }
 
 fn selected(mut tools: Vec<Tool>, args: &SchemaArgs) -> Result<Vec<Tool>, Failure> {
-    if let Some(unknown) = args.toolsets.iter().find(|name| tools.iter().all(|tool| tool.capability() != *name)) {
+    if let Some(unknown) =
+        args.toolsets.iter().find(|name| tools.iter().all(|tool| tool.capability() != *name))
+    {
         let mut known: Vec<_> = tools.iter().map(Tool::capability).collect();
         known.dedup();
-        let message = format!("no action of a capability {unknown:?} is described here; there are: {}", known.join(", "));
+        let message = format!(
+            "no action of a capability {unknown:?} is described here; there are: {}",
+            known.join(", ")
+        );
         return Err(Failure::Usage(message));
     }
-    tools.retain(|tool| args.toolsets.is_empty() || args.toolsets.iter().any(|name| name == tool.capability()));
+    tools.retain(|tool| {
+        args.toolsets.is_empty() || args.toolsets.iter().any(|name| name == tool.capability())
+    });
     if args.allowed {
         tools.retain(|tool| !tool.is_refused());
     }
     if tools.is_empty() {
-        let message = "no action is left: the policy, or this machine, refuses each of them; llmsh describe says why";
+        let message =
+            "no action is left: the policy, or this machine, refuses each of them; llmsh describe says why";
         return Err(Failure::Refused { code: "policy_denied".to_owned(), message: message.to_owned() });
     }
     Ok(tools)

@@ -168,9 +168,54 @@ fn parts_fit(schema: &Value, value: &Value) -> bool {
 }
 
 #[cfg(test)]
+#[path = "../../tests/main/schema/generate.rs"]
+mod generate;
+
+#[cfg(test)]
 mod tests {
+    use super::super::{keywords, strict};
     use super::*;
+    use crate::tools::read;
+    use proptest::test_runner::{Config, TestCaseError, TestRunner};
     use serde_json::json;
+
+    /// The schemas of all tools of a real host.
+    fn inputs() -> Vec<Value> {
+        let described = read(include_str!("../../tests/golden/schema/describe.json")).unwrap();
+        described.actions.iter().map(|tool| tool.input(false)).collect()
+    }
+
+    fn each(schema: &Value, test: impl Fn(&str) -> bool) {
+        let mut runner =
+            TestRunner::new(Config { cases: 24, failure_persistence: None, ..Config::default() });
+        let ran = runner.run(&generate::values(schema), |value| {
+            if test(&value.to_string()) { Ok(()) } else { Err(TestCaseError::fail("is refused")) }
+        });
+        ran.unwrap_or_else(|e| panic!("{e} by {schema}"));
+    }
+
+    #[test]
+    fn whatever_the_strict_schema_accepts_becomes_what_the_wire_accepts() {
+        for input in inputs() {
+            let mut unmeasured = input.clone();
+            let without_lengths = &mut |schema: &mut Value| {
+                schema.as_object_mut().unwrap().retain(|name, _| name != "minLength" && name != "maxLength");
+                Ok(())
+            };
+            keywords::each(&mut unmeasured, without_lengths).unwrap();
+            let wire = jsonschema::validator_for(&unmeasured).unwrap();
+            each(&strict::strict(&input).unwrap(), |call| {
+                wire.is_valid(&serde_json::from_str(&drop_absent(&input, call)).unwrap())
+            });
+        }
+    }
+
+    #[test]
+    fn a_call_that_the_wire_accepts_stays_as_it_is() {
+        for input in inputs() {
+            each(&input, |call| drop_absent(&input, call) == call);
+        }
+    }
 
     fn check(schema: &Value, arguments: &str, expected: &str) {
         assert_eq!(drop_absent(schema, arguments), expected, "{arguments}");

@@ -25,8 +25,24 @@ const COUNTLESS: u64 = 2000;
 
 /// What a grammar is made of; any other keyword is an error.
 const KNOWN: [&str; 18] = [
-    "type", "enum", "const", "anyOf", "oneOf", "properties", "required", "additionalProperties", "items", "prefixItems",
-    "minItems", "maxItems", "minLength", "maxLength", "pattern", "minimum", "maximum", "propertyNames",
+    "type",
+    "enum",
+    "const",
+    "anyOf",
+    "oneOf",
+    "properties",
+    "required",
+    "additionalProperties",
+    "items",
+    "prefixItems",
+    "minItems",
+    "maxItems",
+    "minLength",
+    "maxLength",
+    "pattern",
+    "minimum",
+    "maximum",
+    "propertyNames",
 ];
 
 /// The rules that others are made of.
@@ -35,7 +51,10 @@ const BASE: [(&str, &str); 9] = [
     ("hex", "[0-9a-fA-F]"),
     ("char", r#"[^"\\\x00-\x1F] | "\\" ( ["\\/bfnrt] | "u" unit )"#),
     // A lone surrogate is no character.
-    ("unit", r#"[0-9a-cA-CefEF] hex hex hex | [dD] [0-7] hex hex | [dD] [89abAB] hex hex "\\u" [dD] [c-fC-F] hex hex"#),
+    (
+        "unit",
+        r#"[0-9a-cA-CefEF] hex hex hex | [dD] [0-7] hex hex | [dD] [89abAB] hex hex "\\u" [dD] [c-fC-F] hex hex"#,
+    ),
     ("string", r#""\"" char* "\"""#),
     ("number", r#""-"? ( "0" | [1-9] [0-9]* ) ( "." [0-9]+ )? ( [eE] [-+]? [0-9]+ )?"#),
     // The wire knows no null.
@@ -51,15 +70,10 @@ const BASE: [(&str, &str); 9] = [
 /// A keyword, a pattern or a shape that has no form: nothing is accepted that the schema refuses.
 pub(super) fn grammar(schema: &Value) -> Result<String, Unsupported> {
     let mut grammar = Grammar::default();
-    let root = grammar.of(schema, "root")?;
-    let mut out = String::new();
-    if root != "root" {
-        out.push_str(&format!("root ::= {root}\n"));
-    }
-    for (name, body) in grammar.rules.iter().map(|(name, body)| (name.as_str(), body.as_str())).chain(BASE) {
-        out.push_str(&format!("{name} ::= {body}\n"));
-    }
-    Ok(out)
+    let start = grammar.of(schema, "start")?;
+    let rules = grammar.rules.iter().map(|(name, body)| (name.as_str(), body.as_str()));
+    let rules = std::iter::once(("root", start.as_str())).chain(rules).chain(BASE);
+    Ok(rules.map(|(name, body)| format!("{name} ::= {body}\n")).collect())
 }
 
 /// The rules of a grammar in the making. Equal rules are one.
@@ -80,7 +94,8 @@ impl Grammar {
             self.rules.iter().any(|(taken, _)| taken == name) || BASE.iter().any(|(taken, _)| *taken == name)
         };
         let numbered = (2..).map(|number| format!("{plain}-{number}"));
-        let name = std::iter::once(plain.clone()).chain(numbered).find(|name| !is_taken(name)).expect("endless");
+        let name =
+            std::iter::once(plain.clone()).chain(numbered).find(|name| !is_taken(name)).expect("endless");
         self.by_body.insert(body.clone(), name.clone());
         self.rules.push((name.clone(), body));
         name
@@ -124,7 +139,9 @@ impl Grammar {
                 }
                 "boolean" => Ok("( \"true\" | \"false\" )".to_owned()),
                 "null" => Ok(literal("null")),
-                other => Err(Unsupported::shape(format!("values of type \"{other}\" with bounds have no form here"))),
+                other => Err(Unsupported::shape(format!(
+                    "values of type \"{other}\" with bounds have no form here"
+                ))),
             },
         }
     }
@@ -136,10 +153,16 @@ impl Grammar {
         }
     }
 
-    fn either(&mut self, keywords: &Map<String, Value>, branches: &[Value], name: &str) -> Result<String, Unsupported> {
-        if let Some(beside) = keywords.keys().find(|key| {
-            KNOWN.contains(&key.as_str()) && !["anyOf", "oneOf", "type"].contains(&key.as_str())
-        }) {
+    fn either(
+        &mut self,
+        keywords: &Map<String, Value>,
+        branches: &[Value],
+        name: &str,
+    ) -> Result<String, Unsupported> {
+        if let Some(beside) = keywords
+            .keys()
+            .find(|key| KNOWN.contains(&key.as_str()) && !["anyOf", "oneOf", "type"].contains(&key.as_str()))
+        {
             return Err(Unsupported::shape(format!("alternatives beside \"{beside}\" have no form here")));
         }
         let mut each = Vec::new();
@@ -161,11 +184,13 @@ impl Grammar {
         // For each field how it is written and whether it must be there.
         let mut fields = Vec::new();
         for (field, inner) in schema["properties"].as_object().into_iter().flatten() {
-            let value = self.of(inner, &format!("{name}-{field}")).map_err(|e| e.within(&format!(".{field}")))?;
+            let value =
+                self.of(inner, &format!("{name}-{field}")).map_err(|e| e.within(&format!(".{field}")))?;
             let key = literal(&format!("{}:", Value::from(field.as_str())));
             fields.push((format!("{key} sp {value}"), is_required(schema, field)));
         }
-        let named = |field: &Value| field.as_str().is_some_and(|field| schema["properties"].get(field).is_some());
+        let named =
+            |field: &Value| field.as_str().is_some_and(|field| schema["properties"].get(field).is_some());
         if !schema["required"].as_array().is_none_or(|required| required.iter().all(named)) {
             return Err(Unsupported::shape("it requires a field that it does not name"));
         }
@@ -191,7 +216,8 @@ impl Grammar {
         }
         let mut parts = Vec::new();
         for (index, item) in first.iter().enumerate() {
-            let item = self.of(item, &format!("{name}-{index}")).map_err(|e| e.within(&format!("[{index}]")))?;
+            let item =
+                self.of(item, &format!("{name}-{index}")).map_err(|e| e.within(&format!("[{index}]")))?;
             parts.push(if index == 0 { item } else { format!("\",\" sp {item}") });
         }
         let before = first.len() as u64;
@@ -203,7 +229,8 @@ impl Grammar {
             parts.push(if before > 0 {
                 times(&more, least, most)?
             } else {
-                let list = format!("{item} {}", times(&more, least.saturating_sub(1), most.map(|most| most - 1))?);
+                let list =
+                    format!("{item} {}", times(&more, least.saturating_sub(1), most.map(|most| most - 1))?);
                 if least == 0 { format!("( {list} )?") } else { list }
             });
         }
@@ -244,12 +271,13 @@ fn listed(fields: &[(String, bool)]) -> String {
         let starts: Vec<_> = starts.collect();
         return if starts.is_empty() { String::new() } else { format!("( {} )?", starts.join(" | ")) };
     };
-    let parts = fields.iter().enumerate().map(|(index, (field, required))| match (index.cmp(&pivot), required) {
-        (std::cmp::Ordering::Less, _) => format!("( {field} \",\" sp )?"),
-        (std::cmp::Ordering::Equal, _) => field.clone(),
-        (std::cmp::Ordering::Greater, true) => format!("\",\" sp {field}"),
-        (std::cmp::Ordering::Greater, false) => format!("( \",\" sp {field} )?"),
-    });
+    let parts =
+        fields.iter().enumerate().map(|(index, (field, required))| match (index.cmp(&pivot), required) {
+            (std::cmp::Ordering::Less, _) => format!("( {field} \",\" sp )?"),
+            (std::cmp::Ordering::Equal, _) => field.clone(),
+            (std::cmp::Ordering::Greater, true) => format!("\",\" sp {field}"),
+            (std::cmp::Ordering::Greater, false) => format!("( \",\" sp {field} )?"),
+        });
     parts.collect::<Vec<_>>().join(" ")
 }
 

@@ -5,8 +5,17 @@ use std::fmt;
 use serde_json::{Map, Number, Value};
 
 /// What says nothing about which values are accepted. `format` is among them: JSON Schema 2020-12 has it describe.
-const DESCRIBING: [&str; 9] =
-    ["$schema", "title", "description", "default", "examples", "format", "readOnly", "writeOnly", "deprecated"];
+const DESCRIBING: [&str; 9] = [
+    "$schema",
+    "title",
+    "description",
+    "default",
+    "examples",
+    "format",
+    "readOnly",
+    "writeOnly",
+    "deprecated",
+];
 
 /// A part of a schema that a format has no form for.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,7 +51,8 @@ pub(super) fn of<'a>(schema: &'a Value, known: &[&str]) -> Result<&'a Map<String
     let keywords = schema
         .as_object()
         .ok_or_else(|| Unsupported::shape(format!("the schema {schema} says nothing of what is accepted")))?;
-    let unknown = keywords.keys().find(|name| !known.contains(&name.as_str()) && !DESCRIBING.contains(&name.as_str()));
+    let unknown =
+        keywords.keys().find(|name| !known.contains(&name.as_str()) && !DESCRIBING.contains(&name.as_str()));
     match unknown {
         Some(name) => Err(Unsupported::shape(format!("the keyword \"{name}\" has no form here"))),
         None => Ok(keywords),

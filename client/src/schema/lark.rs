@@ -9,8 +9,24 @@ use super::keywords::{self, Unsupported, countable};
 
 /// The keywords that llguidance reads, of those that describe what is accepted.
 const KNOWN: [&str; 19] = [
-    "type", "enum", "const", "anyOf", "oneOf", "properties", "required", "additionalProperties", "items", "prefixItems",
-    "minItems", "maxItems", "minLength", "maxLength", "pattern", "minimum", "maximum", "exclusiveMinimum",
+    "type",
+    "enum",
+    "const",
+    "anyOf",
+    "oneOf",
+    "properties",
+    "required",
+    "additionalProperties",
+    "items",
+    "prefixItems",
+    "minItems",
+    "maxItems",
+    "minLength",
+    "maxLength",
+    "pattern",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
     "exclusiveMaximum",
 ];
 

@@ -13,7 +13,16 @@ use super::keywords::{self, Unsupported, countable};
 
 /// What is written as it stands.
 const KEPT: [&str; 11] = [
-    "type", "description", "enum", "const", "pattern", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minItems",
+    "type",
+    "description",
+    "enum",
+    "const",
+    "pattern",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "minItems",
     "maxItems",
 ];
 /// What is written in another form.
@@ -49,9 +58,10 @@ fn turned(schema: &Value) -> Result<Value, Unsupported> {
         out.insert("description".to_owned(), json!(format!("{said}If null: {default}.")));
     }
     if let Some(branches) = branches(schema) {
-        let branches = branches.iter().enumerate().map(|(index, branch)| {
-            turned(branch).map_err(|e| e.within(&format!("[{index}]")))
-        });
+        let branches = branches
+            .iter()
+            .enumerate()
+            .map(|(index, branch)| turned(branch).map_err(|e| e.within(&format!("[{index}]"))));
         out.insert("anyOf".to_owned(), branches.collect::<Result<_, _>>()?);
     }
     let form = match schema["type"].as_str() {
@@ -63,7 +73,9 @@ fn turned(schema: &Value) -> Result<Value, Unsupported> {
             Map::from_iter([("items".to_owned(), items)])
         }
         Some(_) => Map::new(),
-        None if ["anyOf", "oneOf", "enum", "const"].iter().any(|name| keywords.contains_key(*name)) => Map::new(),
+        None if ["anyOf", "oneOf", "enum", "const"].iter().any(|name| keywords.contains_key(*name)) => {
+            Map::new()
+        }
         None => return Err(Unsupported::shape("it takes values of every type")),
     };
     if out.contains_key("anyOf") && !form.is_empty() {
@@ -91,7 +103,8 @@ fn map(schema: &Value) -> Result<Map<String, Value>, Unsupported> {
         return Err(Unsupported::shape("it has both fields of its own and any others"));
     }
     let value = turned(&schema["additionalProperties"]).map_err(|e| e.within(".*"))?;
-    let entry = closed(Map::from_iter([("name".to_owned(), json!({"type": "string"})), ("value".to_owned(), value)]));
+    let entry =
+        closed(Map::from_iter([("name".to_owned(), json!({"type": "string"})), ("value".to_owned(), value)]));
     Ok(Map::from_iter([("type".to_owned(), json!("array")), ("items".to_owned(), Value::Object(entry))]))
 }
 
@@ -107,7 +120,8 @@ fn tuple(schema: &Value) -> Result<Map<String, Value>, Unsupported> {
         properties.insert(index.to_string(), turned(item).map_err(|e| e.within(&format!("[{index}]")))?);
     }
     if !schema["items"].is_boolean() {
-        let mut rest = json!({"type": "array", "items": turned(&schema["items"]).map_err(|e| e.within("[]"))?});
+        let mut rest =
+            json!({"type": "array", "items": turned(&schema["items"]).map_err(|e| e.within("[]"))?});
         for name in ["minItems", "maxItems"] {
             if let Some(count) = count(name) {
                 rest[name] = json!(count.saturating_sub(first.len()));

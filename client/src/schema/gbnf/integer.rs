@@ -43,7 +43,8 @@ fn from_to(least: i128, most: Option<i128>) -> Vec<String> {
     let longest = most.map_or(shortest, |most| most.to_string().len());
     let mut ways = Vec::new();
     for digits in shortest..=longest {
-        let first = if digits == shortest { least.to_string() } else { format!("1{}", "0".repeat(digits - 1)) };
+        let first =
+            if digits == shortest { least.to_string() } else { format!("1{}", "0".repeat(digits - 1)) };
         let last = match most {
             Some(most) if digits == longest => most.to_string(),
             _ => "9".repeat(digits),
@@ -105,17 +106,24 @@ mod tests {
 
     /// Reads the alternatives as regular expressions would.
     fn accepts(ways: &str, number: i64) -> bool {
-        let pattern: String = ways.split(" | ").map(|way| way.replace(['"', ' '], "")).collect::<Vec<_>>().join("|");
+        let pattern: String =
+            ways.split(" | ").map(|way| way.replace(['"', ' '], "")).collect::<Vec<_>>().join("|");
         let schema = json!({"type": "string", "pattern": format!("^({pattern})$")});
         jsonschema::is_valid(&schema, &json!(number.to_string()))
     }
 
     #[test]
     fn bounds_are_exact() {
-        for (least, most) in [(0, 0), (0, 9), (1, 100), (4, 8_388_608), (-12, 7), (-105, -98), (199, 1201), (0, 255)] {
+        for (least, most) in
+            [(0, 0), (0, 9), (1, 100), (4, 8_388_608), (-12, 7), (-105, -98), (199, 1201), (0, 255)]
+        {
             let ways = integers(&json!({"minimum": least, "maximum": most})).unwrap();
             for number in [least - 1, least, least + 1, (least + most) / 2, most - 1, most, most + 1] {
-                assert_eq!(accepts(&ways, number), (least..=most).contains(&number), "{number} of {least}..{most}: {ways}");
+                assert_eq!(
+                    accepts(&ways, number),
+                    (least..=most).contains(&number),
+                    "{number} of {least}..{most}: {ways}"
+                );
             }
         }
         for number in -1300..1300 {
@@ -136,7 +144,8 @@ mod tests {
 
     #[test]
     fn a_bound_that_is_none_is_refused() {
-        for schema in [json!({"minimum": 1.5}), json!({"maximum": "9"}), json!({"minimum": 2, "maximum": 1})] {
+        for schema in [json!({"minimum": 1.5}), json!({"maximum": "9"}), json!({"minimum": 2, "maximum": 1})]
+        {
             assert!(integers(&schema).is_err(), "{schema}");
         }
     }

@@ -10,8 +10,14 @@ use crate::schema::keywords::Unsupported;
 impl Grammar {
     /// The JSON strings that a pattern matches. Each character has one spelling: as itself, or by its short escape where
     /// it needs one.
-    pub(super) fn pattern(&mut self, pattern: &str, schema: &Value, name: &str) -> Result<String, Unsupported> {
-        let refused = |why: &str| Unsupported::shape(format!("the pattern {pattern:?} has no form here: {why}"));
+    pub(super) fn pattern(
+        &mut self,
+        pattern: &str,
+        schema: &Value,
+        name: &str,
+    ) -> Result<String, Unsupported> {
+        let refused =
+            |why: &str| Unsupported::shape(format!("the pattern {pattern:?} has no form here: {why}"));
         // These mean ASCII in JSON Schema and all of Unicode to the parser.
         let is_class = |two: &[u8]| two[0] == b'\\' && b"dDwWsSbBpP".contains(&two[1]);
         if pattern.as_bytes().windows(2).any(is_class) {
@@ -19,7 +25,10 @@ impl Grammar {
         }
         let parsed = regex_syntax::parse(pattern).map_err(|e| refused(&e.to_string()))?;
         let (least, most) = (parsed.properties().minimum_len(), parsed.properties().maximum_len());
-        if schema["minLength"].as_u64().is_some_and(|length| length > u64::from(least.is_some_and(|least| least > 0))) {
+        if schema["minLength"]
+            .as_u64()
+            .is_some_and(|length| length > u64::from(least.is_some_and(|least| least > 0)))
+        {
             return Err(refused("it does not say by itself how long a string is at least"));
         }
         let bounded = |length: u64| most.is_some_and(|most| most as u64 <= length);
@@ -34,7 +43,8 @@ impl Grammar {
     fn searched(&mut self, pattern: &Hir) -> Result<String, &'static str> {
         match pattern.kind() {
             HirKind::Alternation(branches) => {
-                let branches = branches.iter().map(|branch| self.searched(branch)).collect::<Result<Vec<_>, _>>()?;
+                let branches =
+                    branches.iter().map(|branch| self.searched(branch)).collect::<Result<Vec<_>, _>>()?;
                 Ok(format!("( {} )", branches.join(" | ")))
             }
             HirKind::Capture(capture) => self.searched(&capture.sub),
@@ -71,7 +81,9 @@ impl Grammar {
             HirKind::Empty => Ok("\"\"".to_owned()),
             HirKind::Literal(text) => {
                 let text = std::str::from_utf8(&text.0).map_err(|_| "it is not text")?;
-                Ok(literal(&text.chars().map(|c| escape(c).unwrap_or_else(|| c.to_string())).collect::<String>()))
+                Ok(literal(
+                    &text.chars().map(|c| escape(c).unwrap_or_else(|| c.to_string())).collect::<String>(),
+                ))
             }
             HirKind::Class(Class::Unicode(chars)) => Ok(self.one_of(chars)),
             HirKind::Class(Class::Bytes(_)) => Err("it matches bytes"),
@@ -89,7 +101,8 @@ impl Grammar {
             HirKind::Capture(capture) => self.matched(&capture.sub),
             HirKind::Concat(parts) => self.sequence(parts),
             HirKind::Alternation(branches) => {
-                let branches = branches.iter().map(|branch| self.matched(branch)).collect::<Result<Vec<_>, _>>()?;
+                let branches =
+                    branches.iter().map(|branch| self.matched(branch)).collect::<Result<Vec<_>, _>>()?;
                 Ok(format!("( {} )", branches.join(" | ")))
             }
         }
@@ -97,7 +110,9 @@ impl Grammar {
 
     /// One character of a class, as a JSON string spells it.
     fn one_of(&mut self, chars: &ClassUnicode) -> String {
-        let escaped = ClassUnicode::new([('\0', '\x1f'), ('"', '"'), ('\\', '\\')].map(|(a, b)| ClassUnicodeRange::new(a, b)));
+        let escaped = ClassUnicode::new(
+            [('\0', '\x1f'), ('"', '"'), ('\\', '\\')].map(|(a, b)| ClassUnicodeRange::new(a, b)),
+        );
         let mut plain = chars.clone();
         plain.difference(&escaped);
         let mut ways = Vec::new();

@@ -1,0 +1,163 @@
+//! What the schema accepts a real host reads, and what a real host reads the schema accepts.
+//!
+//! Plans are only judged (`plan_only`). A host that refuses a plan for its form says `parse_failed`, or `validation_failed`
+//! where a value is of the right type and not accepted; whatever else it says, it has read the plan.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use serde_json::{Value, json};
+
+use super::generate::{spoilt, values};
+use super::golden::{ALL, WORKING};
+use crate::daemon::Daemon;
+
+/// Rules between fields and limits of this machine or of its configuration, which no form tells: where a value that the
+/// schema accepts may be refused all the same.
+const BEYOND_SCHEMAS: [&str; 0] = [];
+
+struct Wire(RefCell<BufReader<UnixStream>>);
+
+impl Wire {
+    fn new(daemon: &Daemon) -> Self {
+        Self(RefCell::new(BufReader::new(UnixStream::connect(daemon.path("plan/plan.sock")).unwrap())))
+    }
+
+    /// How the host answers: a code, or none, and where.
+    fn ask(&self, frame: &str) -> (String, String) {
+        let mut stream = self.0.borrow_mut();
+        stream.get_mut().write_all(format!("{frame}\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_line(&mut answer).unwrap();
+        let answer: Value =
+            serde_json::from_str(&answer).unwrap_or_else(|e| panic!("{e}: {answer:?} to {frame}"));
+        let said = |field: &str| answer["error"][field].as_str().unwrap_or_default().to_owned();
+        (said("code"), format!("{}: {}", said("path"), said("message")))
+    }
+}
+
+fn plan(action: &str, params: &Value) -> Value {
+    json!({"request_id": "r-1", "version": "1", "mode": "plan_only",
+        "actions": [{"action": action, "params": params, "reason": "try it"}]})
+}
+
+/// A number that JSON Schema takes for an integer and the host does not, such as `1.0`, would be a lexical matter.
+fn run(
+    cases: u32,
+    strategy: &proptest::strategy::BoxedStrategy<Value>,
+    test: impl Fn(&Value) -> Result<(), String>,
+) {
+    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
+    let ran = runner.run(strategy, |value| {
+        if value.to_string().len() > 60_000 {
+            return Ok(());
+        }
+        test(&value).map_err(TestCaseError::fail)
+    });
+    ran.unwrap_or_else(|e| panic!("{e}"));
+}
+
+#[test]
+fn the_schema_of_every_action_and_the_host_agree() {
+    let daemon = Daemon::start(ALL, WORKING);
+    let wire = Wire::new(&daemon);
+    let told: Value = serde_json::from_str(&daemon.llmsh(&["describe"]).stdout).unwrap();
+    let beyond = RefCell::new(BTreeSet::new());
+    for action in told["actions"].as_array().unwrap() {
+        let name = action["action"].as_str().unwrap();
+        let schema = jsonschema::validator_for(&action["params"]).unwrap();
+        run(24, &values(&action["params"]), |params| {
+            if !schema.is_valid(params) {
+                return Err(format!("{name}: the generator is wrong about {params}"));
+            }
+            let (code, said) = wire.ask(&plan(name, params).to_string());
+            if code == "validation_failed" {
+                beyond.borrow_mut().insert(format!("{name} {said}"));
+            }
+            if code == "parse_failed" {
+                Err(format!("{name}: the host refuses {params}: {said}"))
+            } else {
+                Ok(())
+            }
+        });
+        run(48, &spoilt(values(&action["params"])), |params| {
+            let (code, said) = wire.ask(&plan(name, params).to_string());
+            let was_read = code != "parse_failed" && code != "validation_failed";
+            match schema.is_valid(params) {
+                true if code == "parse_failed" => Err(format!("{name}: the host refuses {params}: {said}")),
+                false if was_read => {
+                    Err(format!("{name}: the schema refuses {params}, the host says {code:?}"))
+                }
+                _ => Ok(()),
+            }
+        });
+    }
+    let unknown: Vec<_> = beyond
+        .take()
+        .into_iter()
+        .filter(|said| !BEYOND_SCHEMAS.iter().any(|known| said.contains(known)))
+        .collect();
+    assert!(unknown.is_empty(), "{unknown:#?}");
+}
+
+#[test]
+fn the_schema_of_a_plan_and_the_host_agree() {
+    let daemon = Daemon::start(ALL, WORKING);
+    let wire = Wire::new(&daemon);
+    let printed = daemon.llmsh(&["schema", "fs.stat", "exec.list", "mouse.up"]).stdout;
+    let printed: Value = serde_json::from_str(&printed).unwrap();
+    let schema = jsonschema::validator_for(&printed).unwrap();
+    let judged = |plan: &Value| {
+        let mut plan = plan.clone();
+        if plan["mode"] == "execute" {
+            plan["mode"] = json!("plan_only");
+        }
+        plan
+    };
+    run(100, &values(&printed), |plan| {
+        let plan = judged(plan);
+        let (code, said) = wire.ask(&plan.to_string());
+        if code == "parse_failed" { Err(format!("the host refuses {plan}: {said}")) } else { Ok(()) }
+    });
+    run(300, &spoilt(values(&printed)), |plan| {
+        let plan = judged(plan);
+        let (code, said) = wire.ask(&plan.to_string());
+        match schema.is_valid(&plan) {
+            true if code == "parse_failed" => Err(format!("the host refuses {plan}: {said}")),
+            false if !["parse_failed", "validation_failed", "unknown_action"].contains(&code.as_str()) => {
+                Err(format!("the schema refuses {plan}, the host says {code:?}"))
+            }
+            _ => Ok(()),
+        }
+    });
+}
+
+#[test]
+fn the_wire_refuses_null_whatever_a_strict_schema_says() {
+    let daemon = Daemon::start(ALL, "");
+    let wire = Wire::new(&daemon);
+    let (code, said) = wire.ask(&plan("fs.read", &json!({"path": "/a", "offset": null})).to_string());
+    assert_eq!(code, "parse_failed");
+    assert!(said.contains("null is not accepted"), "{said}");
+}
+
+#[test]
+fn how_an_integer_is_spelled_and_that_keys_are_unique_is_the_hosts_alone() {
+    let daemon = Daemon::start(ALL, "");
+    let wire = Wire::new(&daemon);
+    let told: Value = serde_json::from_str(&daemon.llmsh(&["describe", "fs.read"]).stdout).unwrap();
+    let schema = jsonschema::validator_for(&told["actions"][0]["params"]).unwrap();
+    for params in
+        [r#"{"path":"/a","offset":1.0}"#, r#"{"path":"/a","offset":1e0}"#, r#"{"path":"/a","path":"/a"}"#]
+    {
+        assert!(schema.is_valid(&serde_json::from_str(params).unwrap()), "{params}");
+        let frame = plan("fs.read", &json!("PARAMS")).to_string().replace("\"PARAMS\"", params);
+        assert_eq!(wire.ask(&frame).0, "parse_failed", "{params}");
+    }
+    let long = json!({"path": format!("/{}", "\u{20ac}/".repeat(1500))});
+    assert!(schema.is_valid(&long));
+    assert_eq!(wire.ask(&plan("fs.read", &long).to_string()).0, "validation_failed");
+}
