@@ -49,7 +49,7 @@ const KNOWN: [&str; 18] = [
 const BASE: [(&str, &str); 9] = [
     ("sp", "\" \"?"),
     ("hex", "[0-9a-fA-F]"),
-    ("char", r#"[^"\\\x00-\x1F] | "\\" ( ["\\/bfnrt] | "u" unit )"#),
+    ("char", r#"[^"\\\x00-\x1F\x7F] | "\\" ( ["\\/bfnrt] | "u" unit )"#),
     // A lone surrogate is no character.
     (
         "unit",
@@ -70,9 +70,9 @@ const BASE: [(&str, &str); 9] = [
 /// A keyword, a pattern or a shape that has no form: nothing is accepted that the schema refuses.
 pub(super) fn grammar(schema: &Value) -> Result<String, Unsupported> {
     let mut grammar = Grammar::default();
-    let start = grammar.of(schema, "start")?;
+    let whole = grammar.of(schema, "whole")?;
     let rules = grammar.rules.iter().map(|(name, body)| (name.as_str(), body.as_str()));
-    let rules = std::iter::once(("root", start.as_str())).chain(rules).chain(BASE);
+    let rules = std::iter::once(("root", whole.as_str())).chain(rules).chain(BASE);
     Ok(rules.map(|(name, body)| format!("{name} ::= {body}\n")).collect())
 }
 

@@ -148,7 +148,7 @@ fn closed(properties: Map<String, Value>) -> Map<String, Value> {
 /// A schema that takes `null` as well.
 fn nullable(mut schema: Value) -> Value {
     let null = json!({"type": "null"});
-    if let Some(branches) = schema["anyOf"].as_array_mut() {
+    if let Some(Value::Array(branches)) = schema.get_mut("anyOf") {
         branches.push(null);
         return schema;
     }

@@ -31,7 +31,9 @@ impl Grammar {
         {
             return Err(refused("it does not say by itself how long a string is at least"));
         }
-        let bounded = |length: u64| most.is_some_and(|most| most as u64 <= length);
+        let (start, end) = (parsed.properties().look_set_prefix(), parsed.properties().look_set_suffix());
+        let is_whole = start.contains(Look::Start) && end.contains(Look::End);
+        let bounded = |length: u64| is_whole && most.is_some_and(|most| most as u64 <= length);
         if schema["maxLength"].as_u64().is_some_and(|length| length < COUNTLESS && !bounded(length)) {
             return Err(refused("it does not say by itself how long a string is at most"));
         }
@@ -110,9 +112,8 @@ impl Grammar {
 
     /// One character of a class, as a JSON string spells it.
     fn one_of(&mut self, chars: &ClassUnicode) -> String {
-        let escaped = ClassUnicode::new(
-            [('\0', '\x1f'), ('"', '"'), ('\\', '\\')].map(|(a, b)| ClassUnicodeRange::new(a, b)),
-        );
+        let escaped = [('\0', '\x1f'), ('"', '"'), ('\\', '\\'), ('\x7f', '\x7f')];
+        let escaped = ClassUnicode::new(escaped.map(|(first, last)| ClassUnicodeRange::new(first, last)));
         let mut plain = chars.clone();
         plain.difference(&escaped);
         let mut ways = Vec::new();

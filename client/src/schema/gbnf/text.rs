@@ -39,7 +39,7 @@ fn spelled(c: char, end: char) -> String {
     }
 }
 
-/// How a JSON string spells a character that cannot stand there by itself.
+/// How a JSON string spells a character that cannot stand there by itself, or that llguidance does not let stand there.
 pub(super) fn escape(c: char) -> Option<String> {
     let c = match c {
         '"' | '\\' => c,
@@ -48,7 +48,7 @@ pub(super) fn escape(c: char) -> Option<String> {
         '\n' => 'n',
         '\r' => 'r',
         '\t' => 't',
-        c if c < ' ' => return Some(format!("\\u{:04x}", u32::from(c))),
+        c if c < ' ' || c == '\x7f' => return Some(format!("\\u{:04x}", u32::from(c))),
         _ => return None,
     };
     Some(format!("\\{c}"))

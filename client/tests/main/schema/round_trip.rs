@@ -136,6 +136,31 @@ fn the_schema_of_a_plan_and_the_host_agree() {
 }
 
 #[test]
+fn the_schema_of_a_path_says_how_it_may_be_spelled() {
+    let daemon = Daemon::start(ALL, "");
+    let wire = Wire::new(&daemon);
+    let told: Value = serde_json::from_str(&daemon.llmsh(&["describe", "fs.stat"]).stdout).unwrap();
+    let schema = jsonschema::validator_for(&told["actions"][0]["params"]).unwrap();
+    for (path, is_accepted) in [
+        ("/", true),
+        ("/a b/\u{e9}\n", true),
+        ("file:///a%FF", true),
+        ("file://%2Fa", true),
+        ("a", false),
+        ("", false),
+        ("/a\0", false),
+        ("file://a", false),
+        ("file:///%F", false),
+        ("file:///%00", false),
+    ] {
+        let params = json!({"path": path});
+        assert_eq!(schema.is_valid(&params), is_accepted, "{path:?}");
+        let said = wire.ask(&plan("fs.stat", &params).to_string()).1;
+        assert_eq!(!said.contains("is not an accepted path"), is_accepted, "{path:?}: {said}");
+    }
+}
+
+#[test]
 fn the_wire_refuses_null_whatever_a_strict_schema_says() {
     let daemon = Daemon::start(ALL, "");
     let wire = Wire::new(&daemon);
