@@ -92,6 +92,36 @@ fn a_plan_can_be_one_tool_and_a_tool_can_be_one_call() {
 }
 
 #[test]
+fn anthropic_and_mcp_take_each_tool() {
+    let peer = host(described());
+    let named = |tool: &Value| {
+        let name = tool["name"].as_str().unwrap();
+        assert!(name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'), "{name}");
+        assert!(tool["description"].as_str().is_some_and(|doc| !doc.is_empty()), "{name}");
+    };
+    // An object without alternatives at its root is all that the APIs take.
+    let is_plain = |schema: &Value| {
+        assert_eq!(schema["type"], "object", "{schema}");
+        let has_alternatives =
+            ["anyOf", "oneOf", "allOf"].iter().any(|keyword| schema.get(keyword).is_some());
+        assert!(!has_alternatives, "{schema}");
+        jsonschema::meta::validate(schema).unwrap();
+    };
+    for tool in printed_json(&peer, &["--for", "anthropic"]).as_array().unwrap() {
+        named(tool);
+        is_plain(&tool["input_schema"]);
+        let keys: Vec<_> = tool.as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["name", "description", "input_schema"]);
+    }
+    for tool in printed_json(&peer, &["--for", "mcp"]).as_array().unwrap() {
+        named(tool);
+        is_plain(&tool["inputSchema"]);
+        is_plain(&tool["outputSchema"]);
+        assert!(tool["annotations"]["readOnlyHint"].is_boolean(), "{tool}");
+    }
+}
+
+#[test]
 fn what_has_no_form_is_named_and_nothing_is_printed() {
     let field = |inner: Value| {
         one("x.do", &json!({"type": "object", "properties": {"f": inner}, "additionalProperties": false}))

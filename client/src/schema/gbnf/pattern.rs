@@ -96,7 +96,7 @@ impl Grammar {
                 if most.is_some_and(|most| most >= COUNTLESS) {
                     return Err("it counts too far");
                 }
-                let is_class = what.starts_with('[') && !what.contains(' ');
+                let is_class = matches!(repeated.sub.kind(), HirKind::Class(_));
                 let what = if is_class { what } else { self.rule("pattern", what) };
                 times(&what, repeated.min.into(), most).map_err(|_| "it counts too far")
             }

@@ -49,27 +49,34 @@ fn sample(strategy: &BoxedStrategy<Value>, cases: u32) -> Vec<Value> {
     found.take()
 }
 
-/// The schema with integers that every reader can count to, and without the lengths that a grammar leaves to the host.
-fn countable(schema: &Value) -> Value {
+/// A schema with each keyword changed or, where there is nothing in its place, left out.
+fn changed(schema: &Value, change: &dyn Fn(&str, &Value) -> Option<Value>) -> Value {
     match schema {
-        Value::Object(fields) => fields
-            .iter()
-            .filter(|(name, value)| {
-                !(["maxLength", "maxItems"].contains(&name.as_str())
-                    && value.as_u64().is_some_and(|most| most >= 2000))
-            })
-            .map(|(name, value)| {
-                let far = value
-                    .as_number()
-                    .and_then(serde_json::Number::as_i128)
-                    .filter(|far| far.abs() >= 1 << 53);
-                let near = far.map(|far| json!(((1_i64 << 53) - 1) * i64::try_from(far.signum()).unwrap()));
-                (name.clone(), near.unwrap_or_else(|| countable(value)))
-            })
-            .collect(),
-        Value::Array(items) => items.iter().map(countable).collect(),
+        Value::Object(fields) => {
+            let fields = fields.iter().filter_map(|(name, value)| Some((name.clone(), change(name, value)?)));
+            fields.map(|(name, value)| (name, changed(&value, change))).collect()
+        }
+        Value::Array(items) => items.iter().map(|item| changed(item, change)).collect(),
         plain => plain.clone(),
     }
+}
+
+/// The schema with bounds of integers to which every reader of JSON counts.
+fn countable(schema: &Value) -> Value {
+    const FURTHEST: i64 = (1 << 53) - 1;
+    changed(schema, &|_, value| {
+        let far = value.as_number().and_then(serde_json::Number::as_i128);
+        let far = far.filter(|far| far.abs() > FURTHEST.into());
+        Some(far.map_or_else(|| value.clone(), |far| json!(if far < 0 { -FURTHEST } else { FURTHEST })))
+    })
+}
+
+/// The schema without the lengths to which llama.cpp does not count.
+fn uncounted(schema: &Value) -> Value {
+    changed(schema, &|name, value| {
+        let is_far = name == "maxLength" && value.as_u64().is_some_and(|most| most >= 2000);
+        (!is_far).then(|| value.clone())
+    })
 }
 
 #[test]
@@ -77,21 +84,19 @@ fn grammars_accept_what_the_schema_accepts_and_nothing_else() {
     let peer = host(described());
     for what in ["plan", "tools"] {
         let schema = countable(&printed_json(&peer, &["--as", what]));
-        let valid = jsonschema::validator_for(&schema).unwrap();
         let mut samples = sample(&values(&schema), 60);
         samples.extend(sample(&spoilt(values(&schema)), 240));
-        let samples: Vec<_> = samples.into_iter().filter(|value| value.to_string().len() < 60_000).collect();
-        let expected: Vec<bool> = samples.iter().map(|value| valid.is_valid(value)).collect();
-        assert!(expected.iter().filter(|valid| !**valid).count() > 60);
+        samples.retain(|value| value.to_string().len() < 60_000);
         // Grammars do not let DEL stand by itself.
-        let texts: Vec<String> =
+        let texts: Vec<_> =
             samples.iter().map(|value| value.to_string().replace('\u{7f}', "\\u007f")).collect();
-        for form in ["gbnf", "lark"] {
+        for (form, schema) in [("gbnf", uncounted(&schema)), ("lark", schema)] {
+            let schema = jsonschema::validator_for(&schema).unwrap();
             let grammar = printed(&peer, &["--for", form, "--as", what]);
-            for ((accepted, expected), text) in
-                accepts(form, &grammar, &texts).iter().zip(&expected).zip(&texts)
-            {
-                assert_eq!(accepted, expected, "{form} {what}: {text}");
+            let accepted = accepts(form, &grammar, &texts);
+            assert!(accepted.iter().filter(|accepted| !**accepted).count() > 60);
+            for ((accepted, text), value) in accepted.into_iter().zip(&texts).zip(&samples) {
+                assert_eq!(accepted, schema.is_valid(value), "{form} {what}: {text}");
             }
         }
     }
@@ -145,7 +150,6 @@ fn a_text_has_one_line_and_white_space_only_after_commas_and_colons() {
         (format!("{plan}\n"), false),
         (plan.replace("\"a\":1", "\"a\":1.0"), false),
         (plan.replace("\"a\":1", "\"a\":01"), false),
-        (plan.replace("\"a\":1", "\"a\":-0"), false),
         (plan.replace("\"a\":1", "\"a\":null"), false),
         (plan.replace("\"a\":1", "\"a\":1,\"a\":1"), false),
         (plan.replace("\"reason\":\"r\"", "\"reason\":\"\\ud800\""), false),
