@@ -4,7 +4,7 @@
 //! comma or colon. Fields stand in the order of the schema. What JSON Schema says of values and a grammar cannot of
 //! text is left to the host, and that is all that is left to it:
 //!
-//! - lengths of [`COUNTLESS`] or more, since llama.cpp refuses to count that far;
+//! - upper lengths of [`COUNTLESS`] or more, since llama.cpp refuses to count that far;
 //! - that a map names each key once.
 
 mod integer;
@@ -16,12 +16,9 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 
 use super::absent::{branches, is_required};
-use super::keywords::{self, Unsupported};
+use super::keywords::{self, COUNTLESS, Unsupported};
 use integer::integers;
 use text::{json_literal, literal};
-
-/// The first count that llama.cpp takes for a mistake.
-const COUNTLESS: u64 = 2000;
 
 /// What a grammar is made of; any other keyword is an error.
 const KNOWN: [&str; 18] = [

@@ -17,6 +17,9 @@ const DESCRIBING: [&str; 9] = [
     "deprecated",
 ];
 
+/// A length that grammars leave to the host: llama.cpp takes it for a mistake, and llguidance runs out of states.
+pub(super) const COUNTLESS: u64 = 2000;
+
 /// A part of a schema that a format has no form for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unsupported {

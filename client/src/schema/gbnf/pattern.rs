@@ -4,8 +4,8 @@ use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind, Lo
 use serde_json::Value;
 
 use super::text::{class, escape, literal};
-use super::{COUNTLESS, Grammar, times};
-use crate::schema::keywords::Unsupported;
+use super::{Grammar, times};
+use crate::schema::keywords::{COUNTLESS, Unsupported};
 
 impl Grammar {
     /// The JSON strings that a pattern matches. Each character has one spelling: as itself, or by its short escape where
