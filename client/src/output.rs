@@ -14,7 +14,7 @@ pub(crate) fn print(json: &str, pretty: bool) -> Result<(), Failure> {
     print_text(&text)
 }
 
-/// Prints lines of a text that is not JSON itself and in which JSON's escapes are as good as what they stand for.
+/// Prints lines as they are; on a terminal, what would act on it or hide is spelled as an escape of JSON.
 pub(crate) fn print_text(lines: &str) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     let text = if stdout.is_terminal() { escaped(lines) } else { lines.to_owned() };

@@ -76,7 +76,7 @@ pub(crate) fn schema(host: &Host, args: &SchemaArgs, pretty: bool) -> Result<Exi
     let tools = selected(tools::ask(host, &params)?.actions, args)?;
     let text = written(&tools, args).map_err(|(about, why)| {
         let message = format!(
-            "{} cannot be written in this form: {}; leave it out, or use --for json-schema",
+            "{} cannot be written in this form: {}; leave the action out, or use --for json-schema",
             about,
             plain(&why.to_string())
         );

@@ -236,7 +236,8 @@ impl Grammar {
 
     fn string(&mut self, schema: &Value, name: &str) -> Result<String, Unsupported> {
         if let Some(pattern) = schema["pattern"].as_str() {
-            return self.pattern(pattern, schema, name);
+            let kind = schema["format"].as_str().unwrap_or(name);
+            return self.pattern(pattern, schema, kind);
         }
         let (least, most) = (schema["minLength"].as_u64().unwrap_or(0), schema["maxLength"].as_u64());
         match times("char", least, most)?.as_str() {

@@ -28,7 +28,7 @@ const KEPT: [&str; 11] = [
 /// What is written in another form.
 const TURNED: [&str; 8] =
     ["properties", "required", "additionalProperties", "items", "prefixItems", "anyOf", "oneOf", "default"];
-/// What is left out: lengths, which the host counts in bytes anyway, and what only describes.
+/// What is left out beside what only describes: the host counts bytes anyway.
 const LEFT_OUT: [&str; 2] = ["minLength", "maxLength"];
 
 /// The strict form of the schema of an object.
@@ -51,6 +51,9 @@ fn turned(schema: &Value) -> Result<Value, Unsupported> {
         if let Some(value) = keywords.get(name) {
             out.insert(name.to_owned(), countable(value));
         }
+    }
+    if let Some(name) = listed_type(schema) {
+        out.entry("type").or_insert_with(|| json!(name));
     }
     if let Some(default) = keywords.get("default") {
         let said = out.get("description").and_then(Value::as_str);
@@ -76,13 +79,29 @@ fn turned(schema: &Value) -> Result<Value, Unsupported> {
         None if ["anyOf", "oneOf", "enum", "const"].iter().any(|name| keywords.contains_key(*name)) => {
             Map::new()
         }
-        None => return Err(Unsupported::shape("it takes values of every type")),
+        None => return Err(Unsupported::shape("it does not say of which type its values are")),
     };
     if out.contains_key("anyOf") && !form.is_empty() {
         return Err(Unsupported::shape("it has alternatives beside fields"));
     }
     out.extend(form);
     Ok(Value::Object(out))
+}
+
+/// The type of the values that a schema lists, which strict mode wants to be told.
+fn listed_type(schema: &Value) -> Option<&'static str> {
+    let listed = schema["enum"].as_array().map(Vec::as_slice);
+    let listed = listed.or_else(|| schema.get("const").map(std::slice::from_ref))?;
+    let mut types = listed.iter().map(|value| match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    });
+    let first = types.next()?;
+    types.all(|other| other == first).then_some(first)
 }
 
 fn object(schema: &Value) -> Result<Map<String, Value>, Unsupported> {

@@ -129,7 +129,7 @@ fn what_has_no_form_is_named_and_nothing_is_printed() {
     for (format, inner, said) in [
         ("openai", json!({"type": "object", "properties": {}}), "$.f: it takes fields that it does not name"),
         ("openai", json!({"not": {"const": 1}}), "the keyword \"not\""),
-        ("openai", json!({}), "$.f: it takes values of every type"),
+        ("openai", json!({}), "$.f: it does not say of which type its values are"),
         ("gbnf", json!({"type": "string", "pattern": "^(?:a|b$)"}), "^(?:a|b$)"),
         ("gbnf", json!({"type": "string", "pattern": "^\\d$"}), "[0-9] for"),
         ("gbnf", json!({"type": "string", "pattern": "a", "maxLength": 9}), "at most"),
