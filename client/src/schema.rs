@@ -130,21 +130,25 @@ fn written(tools: &[Tool], args: &SchemaArgs) -> Result<Text, (String, Unsupport
         What::Tools => plan::call(tools, allowed),
     };
     let of_whole = |why| ("the schema".to_owned(), why);
-    let listed = |form: fn(&Entry<'_>) -> Result<Value, Unsupported>| {
-        let entries = match what {
-            What::Plan => vec![Entry::plan(plan::plan(tools, allowed))],
-            What::Tools => tools.iter().map(|tool| Entry::action(tool, allowed)).collect(),
-        };
-        let each = entries.iter().map(|entry| form(entry).map_err(|why| (entry.name().to_owned(), why)));
-        Ok(Text::Json(each.collect::<Result<_, _>>()?))
+    let entries = || match what {
+        What::Plan => vec![Entry::plan(plan::plan(tools, allowed))],
+        What::Tools => tools.iter().map(|tool| Entry::action(tool, allowed)).collect(),
     };
     match args.format {
         Format::JsonSchema => Ok(Text::Json(whole())),
-        Format::Openai => listed(|entry| entry.openai()),
-        Format::OpenaiChat => listed(|entry| entry.openai_chat()),
-        Format::Anthropic => listed(|entry| Ok(entry.anthropic())),
-        Format::Mcp => listed(|entry| Ok(entry.mcp())),
+        Format::Openai => listed(&entries(), Entry::openai),
+        Format::OpenaiChat => listed(&entries(), Entry::openai_chat),
+        Format::Anthropic => listed(&entries(), |entry| Ok(entry.anthropic())),
+        Format::Mcp => listed(&entries(), |entry| Ok(entry.mcp())),
         Format::Gbnf => Ok(Text::Grammar(gbnf::grammar(&whole()).map_err(of_whole)?)),
         Format::Lark => Ok(Text::Grammar(lark::grammar(&whole()).map_err(of_whole)?)),
     }
+}
+
+fn listed<'a>(
+    entries: &[Entry<'a>],
+    form: impl Fn(&Entry<'a>) -> Result<Value, Unsupported>,
+) -> Result<Text, (String, Unsupported)> {
+    let each = entries.iter().map(|entry| form(entry).map_err(|why| (entry.name().to_owned(), why)));
+    Ok(Text::Json(each.collect::<Result<_, _>>()?))
 }

@@ -21,7 +21,7 @@ use integer::integers;
 use text::{json_literal, literal};
 
 /// What a grammar is made of; any other keyword is an error.
-const KNOWN: [&str; 18] = [
+const KNOWN: [&str; 17] = [
     "type",
     "enum",
     "const",
@@ -39,7 +39,6 @@ const KNOWN: [&str; 18] = [
     "pattern",
     "minimum",
     "maximum",
-    "propertyNames",
 ];
 
 /// The rules that others are made of.
@@ -194,11 +193,7 @@ impl Grammar {
         let others = schema.get("additionalProperties").unwrap_or(&Value::Bool(true));
         if others != &json!(false) {
             let value = self.of(others, &format!("{name}-value")).map_err(|e| e.within(".*"))?;
-            let key = match schema.get("propertyNames") {
-                Some(names) => self.of(names, &format!("{name}-name"))?,
-                None => "string".to_owned(),
-            };
-            let entry = self.rule(&format!("{name}-entry"), format!("{key} \":\" sp {value}"));
+            let entry = self.rule(&format!("{name}-entry"), format!("string \":\" sp {value}"));
             fields.push((format!("{entry} ( \",\" sp {entry} )*"), false));
         }
         Ok(self.rule(name, enclosed(["{", "}"], &listed(&fields))))

@@ -140,6 +140,35 @@ fn what_has_no_form_is_named_and_nothing_is_printed() {
             json!({"type": "array", "items": {"type": "string"}, "uniqueItems": true}),
             "the keyword \"uniqueItems\"",
         ),
+        ("gbnf", json!({"type": "string", "minLength": 2000}), "at least 2000"),
+        ("gbnf", json!({"minLength": 1}), "\"minLength\" without a type"),
+        ("gbnf", json!({"anyOf": [{"type": "string"}], "minLength": 1}), "beside \"minLength\""),
+        ("gbnf", json!({"type": "object", "required": ["a"]}), "requires a field that it does not name"),
+        (
+            "gbnf",
+            json!({"type": "array", "prefixItems": [{"type": "string"}]}),
+            "its first elements may be missing",
+        ),
+        (
+            "openai",
+            json!({"type": "array", "prefixItems": [{"type": "string"}]}),
+            "its first elements may be missing",
+        ),
+        (
+            "openai",
+            json!({"type": "array", "prefixItems": [{"type": "string"}], "items": true, "minItems": 1}),
+            "its other elements may be anything",
+        ),
+        (
+            "openai",
+            json!({"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": {"type": "string"}}),
+            "both fields of its own and any others",
+        ),
+        (
+            "openai",
+            json!({"type": "object", "anyOf": [{"type": "string"}], "additionalProperties": false}),
+            "alternatives beside fields",
+        ),
         ("lark", json!({"not": {"const": 1}}), "the keyword \"not\""),
     ] {
         let ran = host(field(inner.clone())).llmsh(&["schema", "--for", format]);

@@ -161,6 +161,16 @@ fn a_text_has_one_line_and_white_space_only_after_commas_and_colons() {
 }
 
 #[test]
+fn what_may_be_anything_is_never_null() {
+    let params =
+        json!({"type": "object", "properties": {"f": {}}, "required": ["f"], "additionalProperties": false});
+    let grammar = printed(&host(one("x.do", &params)), &["--for", "gbnf", "--as", "tools"]);
+    let call = |value: &str| format!(r#"{{"name":"x_do","arguments":{{"f":{value},"reason":"r"}}}}"#);
+    let texts = [r#"{"a":[1.5e3,"x",{},[]],"b":true}"#, "-1", "null", "[null]", "{\"a\":null}"].map(call);
+    assert_eq!(accepts("gbnf", &grammar, &texts), [true, true, false, false, false]);
+}
+
+#[test]
 fn a_pattern_says_the_same_in_a_grammar() {
     let patterns = [
         (
