@@ -5,6 +5,7 @@ mod generate;
 mod golden;
 mod grammar;
 mod round_trip;
+mod spoil;
 mod strict;
 
 use std::path::{Path, PathBuf};

@@ -9,7 +9,8 @@ use proptest::strategy::BoxedStrategy;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
-use super::generate::{spoilt, values};
+use super::generate::values;
+use super::spoil::spoilt;
 use super::{described, host, one, printed, printed_json};
 
 /// For each text whether a grammar accepts it to its end.

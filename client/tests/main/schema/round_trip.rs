@@ -10,8 +10,9 @@ use std::os::unix::net::UnixStream;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::{Value, json};
 
-use super::generate::{spoilt, values};
+use super::generate::values;
 use super::golden::{ALL, WORKING};
+use super::spoil::spoilt;
 use crate::daemon::Daemon;
 
 /// The fields to which rules apply that no schema tells: rules between fields, what is a pattern or a key, where the
