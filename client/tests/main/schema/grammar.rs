@@ -162,6 +162,38 @@ fn a_text_has_one_line_and_white_space_only_after_commas_and_colons() {
 }
 
 #[test]
+fn counts_are_exact() {
+    let number = json!({"type": "integer", "minimum": 0, "maximum": 9});
+    let fields = [
+        json!({"type": "array", "items": number, "minItems": 2, "maxItems": 4}),
+        json!({"type": "array", "items": number, "maxItems": 3}),
+        json!({"type": "array", "items": number, "minItems": 1}),
+        json!({"type": "array", "prefixItems": [number], "items": number, "minItems": 2, "maxItems": 3}),
+        json!({"type": "array", "prefixItems": [number], "items": false, "minItems": 1}),
+        json!({"type": "string", "minLength": 2, "maxLength": 3}),
+        json!({"type": "string", "minLength": 1}),
+        json!({"type": "string", "maxLength": 0}),
+    ];
+    for field in fields {
+        let params = json!({"type": "object", "properties": {"f": field}, "required": ["f"], "additionalProperties": false});
+        let peer = host(one("x.do", &params));
+        let values = (0..6).map(|count| match field["type"].as_str() {
+            Some("array") => json!(vec![7; count]),
+            _ => json!("\u{e9}".repeat(count)),
+        });
+        let values: Vec<_> = values.collect();
+        let call =
+            |value: &Value| json!({"name": "x_do", "arguments": {"f": value, "reason": "r"}}).to_string();
+        let texts: Vec<_> = values.iter().map(call).collect();
+        let expected: Vec<_> = values.iter().map(|value| jsonschema::is_valid(&field, value)).collect();
+        for form in ["gbnf", "lark"] {
+            let grammar = printed(&peer, &["--for", form, "--as", "tools"]);
+            assert_eq!(accepts(form, &grammar, &texts), expected, "{form} {field}");
+        }
+    }
+}
+
+#[test]
 fn what_may_be_anything_is_never_null() {
     let params =
         json!({"type": "object", "properties": {"f": {}}, "required": ["f"], "additionalProperties": false});
