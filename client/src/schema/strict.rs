@@ -70,7 +70,11 @@ fn turned(schema: &Value) -> Result<Value, Unsupported> {
     let form = match schema["type"].as_str() {
         Some("object") if schema["additionalProperties"].is_object() => map(schema)?,
         Some("object") => object(schema)?,
-        Some("array") if schema["prefixItems"].is_array() => tuple(schema)?,
+        Some("array") if schema["prefixItems"].is_array() => {
+            // Its counts go to the rest.
+            out.retain(|name, _| name != "minItems" && name != "maxItems");
+            tuple(schema)?
+        }
         Some("array") => {
             let items = turned(&schema["items"]).map_err(|e| e.within("[]"))?;
             Map::from_iter([("items".to_owned(), items)])

@@ -42,6 +42,7 @@ fn check(schema: &Value, depth: usize, counted: &mut Counted) {
                 counted.values += inner.as_array().unwrap().len();
                 counted.letters += inner.to_string().len();
             }
+            "minItems" | "maxItems" => assert!(schema["type"].to_string().contains("array"), "{schema}"),
             "const" => counted.letters += inner.to_string().len(),
             "minimum" | "maximum" => assert!(inner.as_i64().unwrap().unsigned_abs() < 1 << 53, "{schema}"),
             _ => {}
