@@ -107,9 +107,11 @@ impl Grammar {
             return self.either(keywords, branches, name);
         }
         if let Some(constant) = keywords.get("const") {
+            alone(keywords, &["const", "type"])?;
             return Ok(json_literal(constant));
         }
         if let Some(values) = keywords.get("enum").and_then(Value::as_array) {
+            alone(keywords, &["enum", "type"])?;
             let values: Vec<_> = values.iter().map(json_literal).collect();
             return Ok(self.alternatives(&values, name));
         }
@@ -155,12 +157,7 @@ impl Grammar {
         branches: &[Value],
         name: &str,
     ) -> Result<String, Unsupported> {
-        if let Some(beside) = keywords
-            .keys()
-            .find(|key| KNOWN.contains(&key.as_str()) && !["anyOf", "oneOf", "type"].contains(&key.as_str()))
-        {
-            return Err(Unsupported::shape(format!("alternatives beside \"{beside}\" have no form here")));
-        }
+        alone(keywords, &["anyOf", "oneOf", "type"])?;
         let mut each = Vec::new();
         for (index, branch) in branches.iter().enumerate() {
             let wish = called(branch).map_or_else(|| format!("{name}-{index}"), str::to_owned);
@@ -239,6 +236,17 @@ impl Grammar {
             "char*" => Ok("string".to_owned()),
             chars => Ok(self.rule("string", format!("\"\\\"\" {chars} \"\\\"\""))),
         }
+    }
+}
+
+/// Refuses what would narrow beside the values or alternatives that a schema lists.
+fn alone(keywords: &Map<String, Value>, listing: &[&str]) -> Result<(), Unsupported> {
+    let narrows = |key: &&String| KNOWN.contains(&key.as_str()) && !listing.contains(&key.as_str());
+    match keywords.keys().find(narrows) {
+        Some(beside) => {
+            Err(Unsupported::shape(format!("\"{beside}\" beside \"{}\" has no form here", listing[0])))
+        }
+        None => Ok(()),
     }
 }
 

@@ -143,7 +143,8 @@ fn what_has_no_form_is_named_and_nothing_is_printed() {
         ),
         ("gbnf", json!({"type": "string", "minLength": 2000}), "at least 2000"),
         ("gbnf", json!({"minLength": 1}), "\"minLength\" without a type"),
-        ("gbnf", json!({"anyOf": [{"type": "string"}], "minLength": 1}), "beside \"minLength\""),
+        ("gbnf", json!({"anyOf": [{"type": "string"}], "minLength": 1}), "\"minLength\" beside \"anyOf\""),
+        ("gbnf", json!({"enum": ["a", "b"], "pattern": "^a$"}), "\"pattern\" beside \"enum\""),
         ("gbnf", json!({"type": "object", "required": ["a"]}), "requires a field that it does not name"),
         (
             "gbnf",
