@@ -7,6 +7,7 @@ use clap_complete::Shell;
 
 use crate::audit::AuditCommand;
 use crate::computer::{Dialect, Version};
+use crate::schema::SchemaArgs;
 
 /// Hands plans to llm-osd, decides about held ones, and reads the audit log.
 ///
@@ -91,11 +92,17 @@ Examples:
         action: Option<String>,
     },
 
-    /// Prints the JSON Schema (2020-12) of a whole plan for what this host can do.
+    /// Prints what this host takes, for a model: JSON Schema, tools of an API, or a grammar.
+    ///
+    /// Without options it is the JSON Schema (2020-12) of a whole plan. Tools take the params of their action and, beside
+    /// them, `reason`, `danger` and `recovery`. docs/schemas.md shows how each form is used.
     #[command(after_help = "\
 Examples:
-  llmsh schema > plan.schema.json")]
-    Schema,
+  llmsh schema > plan.schema.json
+  llmsh schema --for openai --toolsets fs,exec > tools.json
+  llmsh schema --for anthropic --allowed fs.read fs.list fs.search
+  llmsh schema --for gbnf --as tools --allowed > call.gbnf")]
+    Schema(SchemaArgs),
 
     /// Runs tool calls as models emit them: computer use and actions of the host.
     ///

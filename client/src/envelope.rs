@@ -18,7 +18,8 @@ impl Fields {
         serde_json::from_slice(text)
     }
 
-    fn get(&self, name: &str) -> Option<&RawValue> {
+    /// The exact text of a field's value.
+    pub(crate) fn get(&self, name: &str) -> Option<&RawValue> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| &**value)
     }
 
@@ -42,6 +43,21 @@ impl Fields {
     /// The string that a field holds.
     pub(crate) fn text(&self, name: &str) -> Option<String> {
         serde_json::from_str(self.get(name)?.get()).ok()
+    }
+
+    /// How many fields there are, one that stands twice counted twice.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Changes each value, a JSON text into another, or drops the field.
+    pub(crate) fn retain_changed(&mut self, mut change: impl FnMut(&str, &str) -> Option<String>) {
+        self.0.retain_mut(|(key, value)| {
+            let changed = change(key, value.get()).map(raw);
+            let kept = changed.is_some();
+            *value = changed.unwrap_or_default();
+            kept
+        });
     }
 
     /// Puts a field with another name and a string into the place of a field.
@@ -98,6 +114,12 @@ impl<'de> Deserialize<'de> for Fields {
             }
         }
         reader.deserialize_map(InOrder)
+    }
+}
+
+impl FromIterator<(String, Box<RawValue>)> for Fields {
+    fn from_iter<I: IntoIterator<Item = (String, Box<RawValue>)>>(fields: I) -> Self {
+        Self(fields.into_iter().collect())
     }
 }
 

@@ -14,11 +14,14 @@ use crate::screen::is_hidden;
 /// escape: the text is still the same JSON.
 pub(crate) fn print(json: &str, pretty: bool) -> Result<(), Failure> {
     let mut text = if pretty { indented(json) } else { json.to_owned() };
-    let mut stdout = std::io::stdout().lock();
-    if stdout.is_terminal() {
-        text = escaped(&text);
-    }
     text.push('\n');
+    print_text(&text)
+}
+
+/// Prints lines as they are; on a terminal, what would act on it or hide is spelled as an escape of JSON.
+pub(crate) fn print_text(lines: &str) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    let text = if stdout.is_terminal() { escaped(lines) } else { lines.to_owned() };
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(Failure::Stdout)
 }
 

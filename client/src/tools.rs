@@ -90,10 +90,14 @@ impl Tool {
         self.action.split_once('.').map_or(self.action.as_str(), |(capability, _)| capability)
     }
 
+    /// The schema of its params, or of what of them is allowed.
+    pub(crate) fn accepted(&self, only_allowed: bool) -> &Value {
+        self.allowed.as_ref().filter(|_| only_allowed).unwrap_or(&self.params)
+    }
+
     /// The schema of a call: the params of the action, or what of them is allowed, and the words beside them.
     pub(crate) fn input(&self, only_allowed: bool) -> Value {
-        let narrowed = self.allowed.as_ref().filter(|_| only_allowed);
-        let mut schema = narrowed.unwrap_or(&self.params).clone();
+        let mut schema = self.accepted(only_allowed).clone();
         for (name, doc) in word_docs() {
             schema["properties"][name] = word(doc);
         }

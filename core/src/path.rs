@@ -72,7 +72,9 @@ impl JsonSchema for WirePath {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "format": "path", "minLength": 1, "maxLength": 12_300})
+        const PATTERN: &str =
+            r"^(/[^\u0000]*|file://(/|%2[Ff])([^%\u0000]|%([1-9A-Fa-f][0-9A-Fa-f]|0[1-9A-Fa-f]))*)$";
+        json_schema!({"type": "string", "format": "path", "pattern": PATTERN, "minLength": 1, "maxLength": 12_300})
     }
 }
 

@@ -85,6 +85,7 @@ fn schemas<C: Capability>() -> Schemas {
             s.meta_schema = None;
         });
         let settings = settings.with_transform(RecursiveTransform(without_null));
+        let settings = settings.with_transform(RecursiveTransform(within_its_type));
         settings.into_generator().into_root_schema_for::<T>().to_value()
     }
     Schemas { config: of::<C::Config>(), action: of::<C::Action>(), output: of::<C::Output>() }
@@ -114,6 +115,26 @@ fn without_null(schema: &mut Schema) {
     }
     if schema.get("default") == Some(&Value::Null) {
         schema.remove("default");
+    }
+}
+
+/// An integer is of a type that has bounds, which `format` only names.
+fn within_its_type(schema: &mut Schema) {
+    let bounds: (Value, Value) = match schema.get("format").and_then(Value::as_str) {
+        Some("int8") => (i8::MIN.into(), i8::MAX.into()),
+        Some("int16") => (i16::MIN.into(), i16::MAX.into()),
+        Some("int32") => (i32::MIN.into(), i32::MAX.into()),
+        Some("int64" | "int") => (i64::MIN.into(), i64::MAX.into()),
+        Some("uint8") => (u8::MIN.into(), u8::MAX.into()),
+        Some("uint16") => (u16::MIN.into(), u16::MAX.into()),
+        Some("uint32") => (u32::MIN.into(), u32::MAX.into()),
+        Some("uint64" | "uint") => (u64::MIN.into(), u64::MAX.into()),
+        _ => return,
+    };
+    if schema.get("type").is_some_and(|ty| ty == "integer") {
+        let schema = schema.ensure_object();
+        schema.entry("minimum").or_insert(bounds.0);
+        schema.entry("maximum").or_insert(bounds.1);
     }
 }
 

@@ -34,6 +34,7 @@ pub enum Action {
         max_output_bytes: Option<u64>,
         /// The exit codes that count as success. Without it any end of the program does, and the plan goes on.
         #[serde(default)]
+        #[schemars(length(min = 1), inner(range(min = 0, max = 255)))]
         expect_exit: Option<Vec<i32>>,
         /// Whether the program may use the display that the host drives: it then finds it as DISPLAY. A program that
         /// has it sees everything there and can send input to every window.
@@ -146,6 +147,7 @@ pub struct Stage {
     /// The exit codes that count as success. Without it any end of the program does; but where the last stage writes to
     /// a file, only 0.
     #[serde(default)]
+    #[schemars(length(min = 1), inner(range(min = 0, max = 255)))]
     pub expect_exit: Option<Vec<i32>>,
     /// Whether the program may use the display that the host drives.
     #[serde(default)]

@@ -1,5 +1,7 @@
 //! The host's desktop as a model sees it: what runs as plans, in the pixels of the last picture.
 
+use std::collections::HashMap;
+
 use llm_os_core::Code;
 use llm_os_core::error::excerpt;
 use serde::Deserialize;
@@ -12,7 +14,8 @@ use crate::computer::limits::Limits;
 use crate::computer::parts::{Picture, parts};
 use crate::computer::plans::{Plans, Trouble};
 use crate::computer::space::{Region, Space};
-use crate::envelope;
+use crate::envelope::Fields;
+use crate::schema::drop_absent;
 use crate::tools;
 
 /// How long nothing must have been drawn for the screen to count as settled.
@@ -41,11 +44,13 @@ pub(crate) struct Desk<'a> {
     options: Options,
     /// The last picture, in whose pixels the model speaks.
     space: Option<Space>,
+    /// Schemas of actions, by tool name.
+    inputs: HashMap<String, Value>,
 }
 
 impl<'a> Desk<'a> {
     pub(crate) fn new(plans: Plans<'a>, options: Options) -> Self {
-        Self { plans, options, space: None }
+        Self { plans, options, space: None, inputs: HashMap::new() }
     }
 
     /// Does one thing that the dialect calls `name`.
@@ -80,15 +85,25 @@ impl<'a> Desk<'a> {
     }
 
     /// Calls an action of the host by the name that it has as a tool. The answer may be that of an action that failed.
-    pub(crate) fn call(&mut self, tool_name: &str, arguments: envelope::Fields) -> Result<Answer, Trouble> {
-        // The protocol's own verbs are for the program that speaks with the host, and no tools.
-        if tool_name.starts_with("host_") {
-            let name = excerpt(tool_name);
-            return Err(Trouble::Told(format!("there is no tool \"{name}\"; nothing was done")));
-        }
-        // A capability's name has no underscore, so the first one is the dot.
-        let action = tools::action(&tool_name.replacen('_', ".", 1), arguments);
+    pub(crate) fn call(&mut self, tool_name: &str, arguments: Fields) -> Result<Answer, Trouble> {
+        let action = tools::action(&action_of(tool_name)?, arguments);
         self.plans.send(&[action])
+    }
+
+    /// The same for arguments that were made from the strict schema of the tool.
+    pub(crate) fn call_strict(&mut self, tool_name: &str, arguments: &str) -> Result<Answer, Trouble> {
+        if !self.inputs.contains_key(tool_name)
+            && let Some(input) = self.plans.input(&action_of(tool_name)?)?
+        {
+            self.inputs.insert(tool_name.to_owned(), input);
+        }
+        // Where the host has no such action it says so itself, and records it.
+        let arguments = match self.inputs.get(tool_name) {
+            Some(input) => drop_absent(input, arguments),
+            None => arguments.to_owned(),
+        };
+        let unread = |e| Trouble::Told(format!("the arguments are no JSON object ({e})"));
+        self.call(tool_name, Fields::read(arguments.as_bytes()).map_err(unread)?)
     }
 
     /// The size that pictures have now.
@@ -301,4 +316,15 @@ fn read<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, Trouble> {
 
 fn unlike(why: &dyn std::fmt::Display) -> Trouble {
     Trouble::Told(format!("the host's answer has another shape: {why}"))
+}
+
+/// The action that a tool is.
+fn action_of(tool_name: &str) -> Result<String, Trouble> {
+    // The protocol's own verbs are for the program that speaks with the host, and no tools.
+    if tool_name.starts_with("host_") {
+        let name = excerpt(tool_name);
+        return Err(Trouble::Told(format!("there is no tool \"{name}\"; nothing was done")));
+    }
+    // A capability's name has no underscore, so the first one is the dot.
+    Ok(tool_name.replacen('_', ".", 1))
 }

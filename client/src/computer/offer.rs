@@ -8,6 +8,7 @@ use crate::computer::limits::Limits;
 use crate::computer::plans::Trouble;
 use crate::connection::Host;
 use crate::exit::Failure;
+use crate::schema::{Entry, unsupported};
 use crate::tools::{self, Tool};
 
 /// Whose API it is.
@@ -140,17 +141,13 @@ pub(crate) fn tools(
             let all = all.join(", ");
             return Err(Failure::Usage(format!("the host has no toolset \"{toolset}\"; it has: {all}")));
         }
-        offered.extend(of_it.into_iter().filter(|tool| !tool.is_refused()).map(|tool| entry(tool, dialect)));
-    }
-    Ok(Value::Array(offered))
-}
-
-fn entry(tool: &Tool, dialect: Dialect) -> Value {
-    let (name, doc, input) = (&tool.tool_name, &tool.doc, tool.input(true));
-    match dialect {
-        Dialect::Anthropic => json!({"name": name, "description": doc, "input_schema": input}),
-        Dialect::Openai => {
-            json!({"type": "function", "name": name, "description": doc, "parameters": input, "strict": false})
+        for tool in of_it.into_iter().filter(|tool| !tool.is_refused()) {
+            let entry = Entry::action(tool, true);
+            offered.push(match dialect {
+                Dialect::Anthropic => entry.anthropic(),
+                Dialect::Openai => entry.openai().map_err(|why| unsupported(entry.name(), &why))?,
+            });
         }
     }
+    Ok(Value::Array(offered))
 }

@@ -324,10 +324,7 @@ fn message(failed: &str) -> Value {
 
 /// Calls an action of the host.
 fn function(id: &str, name: &str, arguments: &str, desk: &mut Desk<'_>) -> Result<Value, Failure> {
-    let unread = |e: serde_json::Error| Trouble::Told(format!("the arguments are no JSON object ({e})"));
-    let answer =
-        Fields::read(arguments.as_bytes()).map_err(unread).and_then(|arguments| desk.call(name, arguments));
-    let output = match answer {
+    let output = match desk.call_strict(name, arguments) {
         Ok(answer) => shown(&answer),
         Err(Trouble::Told(words)) => json!(format!("failed\n{words}")),
         Err(Trouble::Ends(failure)) => return Err(failure),

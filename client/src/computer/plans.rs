@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use llm_os_core::Secret;
+use serde_json::{Value, json};
 
 use crate::answer::Answer;
 use crate::connection::Host;
@@ -53,6 +54,15 @@ pub(crate) struct Plans<'a> {
 impl<'a> Plans<'a> {
     pub(crate) fn new(host: &'a Host, session: String, hold: Duration) -> Self {
         Self { host, session, hold, sent: 0, held: Vec::new() }
+    }
+
+    /// The schema of the arguments of a tool; none where the host has no such action.
+    pub(crate) fn input(&self, action: &str) -> Result<Option<Value>, Failure> {
+        match tools::ask(self.host, &json!({"actions": [action]})) {
+            Ok(described) => Ok(described.actions.first().map(|tool| tool.input(false))),
+            Err(Failure::Refused { .. }) => Ok(None),
+            Err(other) => Err(other),
+        }
     }
 
     /// Sends a plan, and waits for a human where one must confirm it. What comes back is never held.

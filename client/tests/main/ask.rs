@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::peer::{Peer, described, refused, told};
+use crate::peer::{Peer, refused, told};
 
 #[test]
 fn ping_prints_who_answers() {

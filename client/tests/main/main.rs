@@ -10,5 +10,6 @@ mod daemon;
 mod examples;
 mod halt;
 mod peer;
+mod schema;
 mod send;
 mod wait;

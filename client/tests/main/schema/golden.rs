@@ -1,0 +1,57 @@
+//! The wire contract, kept as files: what a real host describes, and what each format makes of some of it.
+//!
+//! `UPDATE_GOLDEN=1 cargo nextest run -p llmsh -E 'test(golden)'` writes them anew; what changed, the diff shows.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::{described, golden, host, printed};
+use crate::daemon::Daemon;
+
+/// A policy that lets everything pass, and a configuration that has every action work.
+pub(super) const ALL: &str = "permit (principal, action, resource);";
+pub(super) const WORKING: &str = "[display]\nvirtual = \"800x600\"\n[capabilities.fs]\nundo = true";
+
+fn check(name: &str, found: &str) {
+    let path = golden(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, found).unwrap();
+    }
+    let expected = fs::read_to_string(&path).unwrap_or_default();
+    assert!(expected == found, "{} is another; look at what UPDATE_GOLDEN=1 changes", path.display());
+}
+
+#[test]
+fn golden_the_actions_of_a_real_host() {
+    let daemon = Daemon::start(ALL, WORKING);
+    let told: Value = serde_json::from_str(&daemon.llmsh(&["describe"]).stdout).unwrap();
+    let actions = told["actions"].as_array().unwrap();
+    let working =
+        actions.iter().all(|action| action["decision"] == "allow" && action.get("unavailable").is_none());
+    assert!(working, "{told:#}");
+    let kept = json!({"version": "0.0.0", "actions": actions});
+    check("describe.json", &format!("{kept:#}\n"));
+}
+
+#[test]
+fn golden_each_format() {
+    const SOME: [&str; 6] =
+        ["exec.run", "exec.pipe", "fs.read", "fs.write", "monitor.capture", "mouse.click"];
+    let peer = host(described());
+    for (name, options) in [
+        ("plan.schema.json", ["--pretty", "--for", "json-schema"].as_slice()),
+        ("openai.json", &["--pretty", "--for", "openai"]),
+        ("openai-chat.json", &["--pretty", "--for", "openai-chat", "fs.read"]),
+        ("openai-plan.json", &["--pretty", "--for", "openai", "--as", "plan"]),
+        ("anthropic.json", &["--pretty", "--for", "anthropic"]),
+        ("mcp.json", &["--pretty", "--for", "mcp"]),
+        ("plan.gbnf", &["--for", "gbnf"]),
+        ("call.gbnf", &["--for", "gbnf", "--as", "tools"]),
+        ("plan.lark", &["--for", "lark"]),
+        ("call.lark", &["--for", "lark", "--as", "tools"]),
+    ] {
+        let some = if options.contains(&"fs.read") { [].as_slice() } else { &SOME };
+        check(name, &printed(&peer, &[options, some].concat()));
+    }
+}
