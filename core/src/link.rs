@@ -93,8 +93,7 @@ impl Link {
             Written::deserialize(value).map_err(|e| format!("{RESOURCE}: {e}"))?;
         let declared = |verb: &String| {
             let mut effects = spec.effects.iter();
-            let found =
-                effects.find(|effect| effect.verb.as_str() == verb && effect.kind.as_str() == kind);
+            let found = effects.find(|effect| effect.verb.as_str() == verb && effect.kind.as_str() == kind);
             found.ok_or_else(|| format!("{RESOURCE}: it declares no effect \"{verb}\" on a \"{kind}\""))
         };
         let effects = verbs.iter().map(declared).collect::<Result<Vec<_>, _>>()?;
@@ -198,7 +197,10 @@ mod tests {
     #[test]
     fn a_link_to_what_the_action_does_not_declare_is_refused_at_any_depth() {
         for (schema, why) in [
-            (json!({"x-resource": {"kind": "Path", "verbs": ["change"]}}), "no effect \"change\" on a \"Path\""),
+            (
+                json!({"x-resource": {"kind": "Path", "verbs": ["change"]}}),
+                "no effect \"change\" on a \"Path\"",
+            ),
             (json!({"x-resource": {"kind": "Window", "verbs": ["observe"]}}), "on a \"Window\""),
             (json!({"x-resource": {"kind": "Path", "verbs": []}}), "names no verb"),
             (json!({"x-resource": {"kind": "Path", "verbs": ["observe"], "mode": 1}}), "unknown field"),
@@ -218,7 +220,8 @@ mod tests {
 
     #[test]
     fn links_are_taken_out_at_any_depth_and_nothing_else_is() {
-        let schema = json!({"properties": {"a": {"type": "string", "x-choice": "m"}}, "oneOf": [{"x-fact": "b"}, {}]});
+        let schema =
+            json!({"properties": {"a": {"type": "string", "x-choice": "m"}}, "oneOf": [{"x-fact": "b"}, {}]});
         assert_eq!(without(&schema), json!({"properties": {"a": {"type": "string"}}, "oneOf": [{}, {}]}));
     }
 }

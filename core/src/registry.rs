@@ -12,8 +12,8 @@ use std::pin::Pin;
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema};
-use serde_json::{Map, Value};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use crate::capability::{ActionSpec, Capability, ConnectionId, Context, Setup};
 use crate::check::Check;

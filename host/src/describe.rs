@@ -83,11 +83,12 @@ fn describe_action(action: &Action, policy: &Policy, principal: &Principal, regi
         let params: Value = serde_json::from_str(example.params).unwrap_or_default();
         json!({"doc": example.doc, "params": params})
     };
-    let (decision, allowed) = match (policy.outlook(principal, &action.name), policy.allowed(principal, action, registry)) {
-        (Outlook::Deny, _) | (_, Allowed::Nothing) => (Outlook::Deny, None),
-        (decision, Allowed::Anything) => (decision, None),
-        (decision, Allowed::Narrower(params)) => (decision, Some(params)),
-    };
+    let (decision, allowed) =
+        match (policy.outlook(principal, &action.name), policy.allowed(principal, action, registry)) {
+            (Outlook::Deny, _) | (_, Allowed::Nothing) => (Outlook::Deny, None),
+            (decision, Allowed::Anything) => (decision, None),
+            (decision, Allowed::Narrower(params)) => (decision, Some(params)),
+        };
     let mut described = json!({
         "action": action.name,
         "tool_name": action.name.as_str().replacen('.', "_", 1),

@@ -144,8 +144,18 @@ impl Policy {
         let authorizer = Authorizer::new();
         canary::check(&vocabulary, &roots).map_err(PolicyError::Canary)?;
         let (grants, aliases, sha256) = (Grants::default(), Aliases::default(), text.sha256);
-        let mut policy =
-            Self { vocabulary, rules, by_action, roots, protected, grants, aliases, authorizer, sha256, notes };
+        let mut policy = Self {
+            vocabulary,
+            rules,
+            by_action,
+            roots,
+            protected,
+            grants,
+            aliases,
+            authorizer,
+            sha256,
+            notes,
+        };
         let (grants, notes) = Grants::of(&policy)?;
         policy.grants = grants;
         policy.notes.extend(notes);

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 /// Where programs have their names (hier(7)).
-const FOLDERS: [&str; 6] =
-    ["/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
+const FOLDERS: [&str; 6] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
 
 /// Read once, when they are first asked for: a name that is made later is missing until the policy is loaded again.
 #[derive(Default)]
@@ -46,7 +45,8 @@ impl Names {
             }
         }
         let entries = names.folders.keys().filter_map(|folder| fs::read_dir(folder).ok()).flatten();
-        let links = entries.filter_map(Result::ok).filter(|entry| entry.file_type().is_ok_and(|ty| ty.is_symlink()));
+        let links =
+            entries.filter_map(Result::ok).filter(|entry| entry.file_type().is_ok_and(|ty| ty.is_symlink()));
         for link in links {
             if let Ok(real) = link.path().canonicalize() {
                 names.links.entry(real).or_default().push(link.path());

@@ -92,8 +92,13 @@ impl Caller<'_> {
 
     /// Narrows each property; one that can have no value is left out, and one whose absence means what is refused is
     /// required.
-    fn narrow_properties(&self, properties: &Map<String, Value>, fields: &mut Map<String, Value>) -> Option<()> {
-        let mut required: Vec<Value> = fields.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
+    fn narrow_properties(
+        &self,
+        properties: &Map<String, Value>,
+        fields: &mut Map<String, Value>,
+    ) -> Option<()> {
+        let mut required: Vec<Value> =
+            fields.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
         let mut kept = Map::new();
         for (name, property) in properties {
             let is_required = required.iter().any(|required| *required == **name);
@@ -101,13 +106,14 @@ impl Caller<'_> {
                 Some(mut narrowed) => {
                     let default = narrowed.get("default").and_then(Value::as_str);
                     let listed = texts(&narrowed);
-                    if default.is_some_and(|default| listed.is_some_and(|listed| !listed.contains(&default))) {
+                    if default.is_some_and(|default| listed.is_some_and(|listed| !listed.contains(&default)))
+                    {
                         drop(narrowed.as_object_mut().and_then(|narrowed| narrowed.remove("default")));
                         required.push(json!(name));
                     }
                     kept.insert(name.clone(), narrowed);
                 }
-                None if is_required => return None,
+                None if is_required || property.get("default").is_some() => return None,
                 None => {}
             }
         }

@@ -69,7 +69,9 @@ impl Question<'_> {
     fn is_principal(&self, rule: &Rule) -> Option<bool> {
         match rule.policy.principal_constraint() {
             PrincipalConstraint::Any => Some(true),
-            PrincipalConstraint::In(group) => self.is_user(&group.type_name().to_string(), group.id().unescaped()),
+            PrincipalConstraint::In(group) => {
+                self.is_user(&group.type_name().to_string(), group.id().unescaped())
+            }
             PrincipalConstraint::Eq(_) | PrincipalConstraint::Is(_) | PrincipalConstraint::IsIn(..) => None,
         }
     }
@@ -79,7 +81,8 @@ impl Question<'_> {
     }
 
     fn is_resource(&self, rule: &Rule) -> Option<bool> {
-        let of = |uid: &cedar_policy::EntityUid| (uid.type_name().to_string(), uid.id().unescaped().to_owned());
+        let of =
+            |uid: &cedar_policy::EntityUid| (uid.type_name().to_string(), uid.id().unescaped().to_owned());
         match &rule.resource {
             ResourceConstraint::Any => Some(true),
             ResourceConstraint::Is(ty) => Some(self.case.kind.as_str() == ty.to_string()),
@@ -106,7 +109,13 @@ impl Question<'_> {
         match self.case.place {
             Place::Anywhere => None,
             Place::At(entity) => Some(entity.is(ty, id)),
-            Place::Below(root) => if is_at_or_below(id, root) { None } else { Some(false) },
+            Place::Below(root) => {
+                if is_at_or_below(id, root) {
+                    None
+                } else {
+                    Some(false)
+                }
+            }
             Place::Unnamed => Some(false),
         }
     }
@@ -206,11 +215,14 @@ impl Question<'_> {
 
 /// `false` where one is, `true` where all are.
 fn all(conditions: impl IntoIterator<Item = Option<bool>>) -> Option<bool> {
-    conditions.into_iter().try_fold(Some(true), |so_far, next| match next {
-        Some(false) => Err(()),
-        Some(true) => Ok(so_far),
-        None => Ok(None),
-    }).unwrap_or(Some(false))
+    conditions
+        .into_iter()
+        .try_fold(Some(true), |so_far, next| match next {
+            Some(false) => Err(()),
+            Some(true) => Ok(so_far),
+            None => Ok(None),
+        })
+        .unwrap_or(Some(false))
 }
 
 /// `true` where one is, `false` where all are.

@@ -72,7 +72,11 @@ impl Rules {
 }
 
 impl Rule {
-    fn of(written: &Policy, (policy, spellings): (Policy, Spellings), vocabulary: &Vocabulary) -> Result<Self, String> {
+    fn of(
+        written: &Policy,
+        (policy, spellings): (Policy, Spellings),
+        vocabulary: &Vocabulary,
+    ) -> Result<Self, String> {
         let mut json = policy.to_json().map_err(|e| e.to_string())?;
         if asks_about_another(&json["conditions"]) {
             return Err(

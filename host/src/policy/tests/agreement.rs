@@ -99,7 +99,10 @@ fn judge_all(seed: u64, policies: impl Iterator<Item = usize>) -> [usize; 4] {
             );
             if matches!(found, Answer::Allow | Answer::Confirm) {
                 let refused = narrowed.refuses(&plan);
-                assert_eq!(refused, None, "what is let through was not allowed (seed {seed}): {plan:#?}\nby\n{text}");
+                assert_eq!(
+                    refused, None,
+                    "what is let through was not allowed (seed {seed}): {plan:#?}\nby\n{text}"
+                );
             }
             counts[found as usize] += 1;
         }

@@ -1,9 +1,12 @@
 //! What `host.describe` says is allowed, for each user and action of a policy.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use jsonschema::Validator;
-use llm_os_core::path::uri;
+use llm_os_core::path::{WirePath, uri};
 
 use super::plans::{Plan, Step, USERS};
 use super::tree::ROOTS;
@@ -45,16 +48,16 @@ impl<'a> Narrowed<'a> {
         Some(format!("{} {}", refused.0, refused.1))
     }
 
-    /// A root is to be written as `host.describe` lists it.
+    /// The root that decides about a path, the deepest one, is to be written as `host.describe` lists it.
     fn is_spelled_as_listed(&self, step: &Step) -> bool {
         let Step::Fs { path, to, .. } = step else { return true };
         let roots = ROOTS.map(|(name, _)| self.machine.tree.at(name));
-        let spelled = |root: &String| [root.clone(), uri(root.as_bytes())];
-        let is_below = |path: &String| {
-            roots.iter().flat_map(spelled).any(|root| {
-                path.strip_prefix(&root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            })
+        let is_listed = |path: &String| {
+            let bytes = WirePath::new(path.as_str()).bytes("path").unwrap();
+            let plain: PathBuf = Path::new(OsStr::from_bytes(&bytes)).components().collect();
+            let deepest = roots.iter().filter(|root| plain.starts_with(root)).max_by_key(|root| root.len());
+            deepest.is_some_and(|root| path.starts_with(root) || path.starts_with(&uri(root.as_bytes())))
         };
-        is_below(path) && to.iter().all(is_below)
+        is_listed(path) && to.iter().all(is_listed)
     }
 }
