@@ -162,6 +162,16 @@ fn a_root_with_odd_names_is_spelled_as_it_is_or_as_a_uri() {
     assert!(!desk.accepts("fs.read", &paths("fs.read", "/a/b")));
 }
 
+#[test]
+fn a_root_for_reading_holds_nothing_that_may_be_written_unless_a_root_for_writing_lies_below() {
+    let root = |path: &str, mode| Root { path: PathBuf::from(path), mode };
+    let policy = "permit(principal, action, resource in Roots::\"write\");";
+    for (below, expected) in [("/elsewhere", false), ("/r/inner", true)] {
+        let desk = Desk::with(&[root("/r", Mode::Read), root(below, Mode::Write)], policy);
+        assert_eq!(desk.accepts("fs.read", &paths("fs.read", "/r/x")), expected, "{below}");
+    }
+}
+
 /// Which of the roots `/w`, `/r`, `/r/inner` the policy leaves, in this order; `/w/kept` is below `/w`.
 #[test]
 fn a_root_stays_only_where_the_policy_could_let_something_happen_below_it() {
@@ -258,6 +268,19 @@ fn a_link_in_a_usual_folder_is_a_name_of_its_program() {
         assert!(desk.accepts("exec.run", &json!({"argv": [name]})), "{name}");
     }
     assert!(!desk.accepts("exec.run", &json!({"argv": ["/usr/bin/echo"]})));
+}
+
+#[test]
+fn a_program_may_be_named_as_the_policy_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let link = dir.path().canonicalize().unwrap().join("tool");
+    symlink("/usr/bin/id", &link).unwrap();
+    let link = link.to_str().unwrap();
+    let desk =
+        Desk::new(&format!("permit(principal, action in Action::\"run\", resource == Program::\"{link}\");"));
+    for (name, expected) in [(link, true), ("/usr/bin/id", true), ("/usr/bin/echo", false)] {
+        assert_eq!(desk.accepts("exec.run", &json!({"argv": [name]})), expected, "{name}");
+    }
 }
 
 #[test]
