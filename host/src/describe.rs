@@ -83,12 +83,14 @@ fn describe_action(action: &Action, policy: &Policy, principal: &Principal, regi
         let params: Value = serde_json::from_str(example.params).unwrap_or_default();
         json!({"doc": example.doc, "params": params})
     };
-    let (decision, allowed) =
-        match (policy.outlook(principal, &action.name), policy.allowed(principal, action, registry)) {
-            (Outlook::Deny, _) | (_, Allowed::Nothing) => (Outlook::Deny, None),
-            (decision, Allowed::Anything) => (decision, None),
-            (decision, Allowed::Narrower(params)) => (decision, Some(params)),
-        };
+    let (decision, allowed) = match policy.outlook(principal, &action.name) {
+        Outlook::Deny => (Outlook::Deny, None),
+        decision => match policy.allowed(principal, action, registry) {
+            Allowed::Nothing => (Outlook::Deny, None),
+            Allowed::Anything => (decision, None),
+            Allowed::Narrower(params) => (decision, Some(params)),
+        },
+    };
     let mut described = json!({
         "action": action.name,
         "tool_name": action.name.as_str().replacen('.', "_", 1),

@@ -158,6 +158,8 @@ fn allowed_lists_the_programs_and_buttons_that_a_policy_names() {
         permit (principal, action in Action::"run", resource)
         when { context.confirmed && resource == Program::"/usr/bin/printenv" };
         permit (principal, action in Action::"inject", resource) when { context has button && context.button == "left" };
+        permit (principal, action in Action::"destroy", resource)
+        when { context has links && context.links < 2 && resource in Path::"/elsewhere" };
     "#;
     let daemon = Place::new().set_policy(policy).start();
     for (program, expected) in
@@ -169,7 +171,7 @@ fn allowed_lists_the_programs_and_buttons_that_a_policy_names() {
     for button in ["left", "right", "middle", "back", "forward"] {
         assert_eq!(allows(&daemon, "mouse.click", &json!({"button": button})), button == "left", "{button}");
     }
-    // Nothing may be changed: that is known without any params.
+    // Nothing may be changed, and what may be removed lies below no root: that is known without any params.
     let described = describe(&daemon, json!({"actions": ["fs.write", "fs.remove"]}));
     for action in described["actions"].as_array().unwrap() {
         assert_eq!(action["decision"], "deny", "{action:#}");
