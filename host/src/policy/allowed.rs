@@ -40,11 +40,14 @@ pub(crate) enum Allowed {
 impl Policy {
     /// The params of an action that could be allowed to this caller, or confirmed by a human.
     pub(crate) fn allowed(&self, principal: &Principal, action: &Action, registry: &Registry) -> Allowed {
+        let concretes = self.vocabulary.of_action(&action.name).collect();
+        let caller = Caller { policy: self, uid: principal.uid, action, concretes, registry };
+        if !caller.is_anything_possible() {
+            return Allowed::Nothing;
+        }
         if action.linked == action.params {
             return Allowed::Anything;
         }
-        let concretes = self.vocabulary.of_action(&action.name).collect();
-        let caller = Caller { policy: self, uid: principal.uid, action, concretes, registry };
         match caller.narrowed(&action.linked) {
             None => Allowed::Nothing,
             Some(params) if params == action.params => Allowed::Anything,
@@ -176,6 +179,16 @@ impl Caller<'_> {
             }
         }
         Some(Value::Object(field))
+    }
+
+    /// Whether any effect of the action could be let happen: it always states one of them.
+    fn is_anything_possible(&self) -> bool {
+        let Self { policy, uid, .. } = *self;
+        self.concretes.iter().any(|concrete| {
+            let place = Place::Anywhere;
+            let mut kinds = concrete.kinds.iter();
+            kinds.any(|kind| policy.is_possible(&Case { concrete, uid, kind: *kind, place, fact: None }))
+        })
     }
 
     /// Whether all of these verbs could be let happen to one resource.

@@ -109,13 +109,7 @@ impl Question<'_> {
         match self.case.place {
             Place::Anywhere => None,
             Place::At(entity) => Some(entity.is(ty, id)),
-            Place::Below(root) => {
-                if is_at_or_below(id, root) {
-                    None
-                } else {
-                    Some(false)
-                }
-            }
+            Place::Below(root) => (!is_at_or_below(id, root)).then_some(false),
             Place::Unnamed => Some(false),
         }
     }

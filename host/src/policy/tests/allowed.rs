@@ -371,6 +371,13 @@ fn an_action_that_could_never_be_let_through_has_no_params() {
     }
     let desk = Desk::with(&[read("/r")], ALL);
     assert_eq!(desk.allowed("fs.write"), Allowed::Nothing);
+    let desk = Desk::new("permit(principal, action in Action::\"observe\", resource in Roots::\"read\");");
+    for (name, expected) in
+        [("monitor.list", Allowed::Nothing), ("exec.stop", Allowed::Nothing), ("fs.undo", Allowed::Anything)]
+    {
+        assert_eq!(desk.allowed(name), expected, "{name}");
+    }
+    let desk = Desk::with(&[read("/r")], ALL);
     // An optional field is left out.
     let piped = json!({"stages": [{"argv": ["/bin/echo"]}]});
     assert!(desk.accepts("exec.pipe", &piped));
