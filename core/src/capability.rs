@@ -172,6 +172,13 @@ pub trait Capability: Sized + Send + Sync + 'static {
         None
     }
 
+    /// The names that a field with `x-choice` (see [`link`](crate::link)) can take now, by what stands there; none where that is
+    /// not known. `host.describe` tells no others. Must not block for longer than a look at a display takes.
+    fn choices(&self, of: &str) -> Option<Vec<String>> {
+        let _ = of;
+        None
+    }
+
     /// Why every effect on this resource [asks](Effect::asks), whatever the params, as far as that is known before there
     /// is a plan: a policy that permits it without a human's confirmation is then refused when it is loaded. Called
     /// also where the capability is not open.

@@ -80,20 +80,20 @@ impl JsonSchema for WirePath {
 
 /// Spells a path for the wire, the log and the policy: as it is where it is UTF-8, else as a file URI.
 pub fn spell(bytes: &[u8]) -> String {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => text.to_owned(),
-        Err(_) => {
-            let mut out = "file://".to_owned();
-            for &byte in bytes {
-                match byte {
-                    b'/' | b'.' | b'_' | b'-' | b'~' => out.push(byte.into()),
-                    _ if byte.is_ascii_alphanumeric() => out.push(byte.into()),
-                    _ => write!(out, "%{byte:02X}").expect("writing to a string"),
-                }
-            }
-            out
+    std::str::from_utf8(bytes).map_or_else(|_| uri(bytes), str::to_owned)
+}
+
+/// A path as a file URI, which [`spell`] writes only where there is no other way.
+pub fn uri(bytes: &[u8]) -> String {
+    let mut out = "file://".to_owned();
+    for &byte in bytes {
+        match byte {
+            b'/' | b'.' | b'_' | b'-' | b'~' => out.push(byte.into()),
+            _ if byte.is_ascii_alphanumeric() => out.push(byte.into()),
+            _ => write!(out, "%{byte:02X}").expect("writing to a string"),
         }
     }
+    out
 }
 
 /// The ancestors of a path as [`spell`] writes it, nearest first, `/` last; empty for `/` itself.

@@ -12,14 +12,15 @@ use std::pin::Pin;
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema};
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use crate::capability::{ActionSpec, Capability, ConnectionId, Context, Setup};
 use crate::check::Check;
 use crate::effect::{Effectful, Effects, Resource};
 use crate::error::{Code, Fault};
 use crate::json::Json;
+use crate::link::{self, Link};
 use crate::name::{self, ActionName};
 use crate::pipeline::grant::AnyGrant;
 use crate::policy::Principal;
@@ -141,6 +142,7 @@ fn within_its_type(schema: &mut Schema) {
 /// A capability without its types.
 pub(crate) trait Erased: Send + Sync {
     fn lacks(&self, verb: &str) -> Option<String>;
+    fn choices(&self, of: &str) -> Option<Vec<String>>;
     fn cannot_hold(&self, reach: &Reach, profile: &Profile) -> Option<String>;
     fn disconnected(&self, connection: ConnectionId);
     fn halted(&self);
@@ -170,6 +172,10 @@ impl<C: Capability> Erased for Bridge<C> {
     fn lacks(&self, verb: &str) -> Option<String> {
         catch_unwind(AssertUnwindSafe(|| self.0.lacks(verb)))
             .unwrap_or_else(|_| Some("it panicked".to_owned()))
+    }
+
+    fn choices(&self, of: &str) -> Option<Vec<String>> {
+        catch_unwind(AssertUnwindSafe(|| self.0.choices(of))).unwrap_or_default()
     }
 
     fn cannot_hold(&self, reach: &Reach, profile: &Profile) -> Option<String> {
@@ -261,7 +267,16 @@ pub struct Action {
     pub params: Value,
     /// JSON Schema (2020-12) of its output, without references.
     pub output: Value,
+    /// The schema of the params with its [links](crate::link) still in it.
+    pub linked: Value,
     pub(crate) mask: Mask,
+}
+
+impl Action {
+    /// The link in a part of [`Action::linked`], if there is one.
+    pub fn link(&self, field: &Map<String, Value>) -> Option<Link> {
+        Link::of(field, self.spec).expect("links were checked when the action was registered")
+    }
 }
 
 enum State {
@@ -432,6 +447,14 @@ impl Registry {
         }
     }
 
+    /// The names that a field of an action can take now ([`Capability::choices`]), where they are known.
+    pub fn choices(&self, action: &ActionName, of: &str) -> Option<Vec<String>> {
+        match &self.linked.get(action.capability())?.1 {
+            State::Open(opened) => opened.choices(of),
+            State::Unavailable(_) | State::Closed => None,
+        }
+    }
+
     /// Why a capability asks about everything that is done to this resource ([`Capability::always_asks`]), if so.
     pub fn always_asks(&self, resource: &Resource) -> Option<String> {
         let why = |(registration, _): &(&'static Registration, State)| {
@@ -506,12 +529,14 @@ fn actions(registration: &Registration) -> Result<Vec<Action>, String> {
     for spec in registration.specs {
         let text = format!("{}.{}", registration.name, spec.verb);
         let name = ActionName::new(&text).ok_or_else(|| format!("\"{text}\" is not an action name"))?;
-        let (doc, params) =
+        let (doc, linked) =
             params.remove(spec.verb).ok_or_else(|| format!("Action has no variant \"{}\"", spec.verb))?;
         let (_, output) =
             outputs.remove(spec.verb).ok_or_else(|| format!("Output has no variant \"{}\"", spec.verb))?;
         check_spec(spec)?;
-        actions.push(Action { name, spec, doc, mask: Mask::of(&params), params, output });
+        link::check(&linked, spec).map_err(|why| format!("{}: {why}", spec.verb))?;
+        let (params, mask) = (link::without(&linked), Mask::of(&linked));
+        actions.push(Action { name, spec, doc, params, output, linked, mask });
     }
     match params.into_keys().chain(outputs.into_keys()).next() {
         Some(verb) => Err(format!("the variant \"{verb}\" is not in ACTIONS")),

@@ -1,13 +1,13 @@
 //! `host.describe`: everything that a caller needs to write plans for this host.
 
 use llm_os_core::name::ActionName;
-use llm_os_core::registry::Action;
+use llm_os_core::registry::{Action, Registry};
 use llm_os_core::request::{MAX_ACTIONS, MAX_REASON, Request};
 use llm_os_core::{Code, Fault, Judge, Principal, VERSION};
 use serde_json::{Value, json};
 
 use crate::host::Host;
-use crate::policy::Policy;
+use crate::policy::{Allowed, Outlook, Policy};
 use crate::server::Peer;
 
 /// The answer for all actions, or for some.
@@ -20,7 +20,7 @@ pub(crate) fn describe(
     let principal = Principal { uid: peer.who.uid, session: request.session.clone() };
     let policy = host.policy();
     let described = |action: &Action| {
-        let mut described = describe_action(action, &policy, &principal);
+        let mut described = describe_action(action, &policy, &principal, &host.registry);
         if let Some(why) = host.registry.lacks(&action.name) {
             described["unavailable"] = json!(why);
         }
@@ -78,12 +78,20 @@ fn unknown(host: &Host, index: usize, name: &str) -> Fault {
     fault.at(format!("$.actions[0].params.actions[{index}]"))
 }
 
-fn describe_action(action: &Action, policy: &Policy, principal: &Principal) -> Value {
+fn describe_action(action: &Action, policy: &Policy, principal: &Principal, registry: &Registry) -> Value {
     let example = |example: &llm_os_core::Example| {
         let params: Value = serde_json::from_str(example.params).unwrap_or_default();
         json!({"doc": example.doc, "params": params})
     };
-    json!({
+    let (decision, allowed) = match policy.outlook(principal, &action.name) {
+        Outlook::Deny => (Outlook::Deny, None),
+        decision => match policy.allowed(principal, action, registry) {
+            Allowed::Nothing => (Outlook::Deny, None),
+            Allowed::Anything => (decision, None),
+            Allowed::Narrower(params) => (decision, Some(params)),
+        },
+    };
+    let mut described = json!({
         "action": action.name,
         "tool_name": action.name.as_str().replacen('.', "_", 1),
         "doc": action.doc,
@@ -92,6 +100,10 @@ fn describe_action(action: &Action, policy: &Policy, principal: &Principal) -> V
         "effects": action.spec.effects,
         "errors": action.spec.errors,
         "examples": action.spec.examples.iter().map(example).collect::<Vec<_>>(),
-        "decision": policy.outlook(principal, &action.name),
-    })
+        "decision": decision,
+    });
+    if let Some(allowed) = allowed {
+        described["allowed"] = allowed;
+    }
+    described
 }

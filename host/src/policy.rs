@@ -9,14 +9,17 @@
 //!
 //! The way of a policy: [`Source`] reads it, `rules` brings it into the form that is judged, `vocabulary` is the schema
 //! that it is validated against, [`Policy`] judges by it, `subtree` says when one ruling holds for everything below a
-//! directory, `reach` what a program may touch while it runs.
+//! directory, `reach` what a program may touch while it runs, `allowed` which params it could let through at all.
 
+mod aliases;
+mod allowed;
 mod annotations;
 mod asking;
 mod canary;
 mod cli;
 mod entities;
 mod names;
+mod possible;
 mod protected;
 mod reach;
 mod rules;
@@ -36,6 +39,8 @@ use llm_os_core::policy::{Decision, Judge, Principal, Query, Reason, Ruling};
 use llm_os_core::reach::{Profile, Reach};
 use llm_os_core::registry::Registry;
 
+use aliases::Aliases;
+pub(crate) use allowed::Allowed;
 pub(crate) use cli::{PolicyCommand, command};
 use entities::{Entity, Named};
 pub(crate) use protected::Protected;
@@ -56,6 +61,7 @@ pub(crate) struct Policy {
     roots: Roots,
     protected: Protected,
     grants: Grants,
+    aliases: Aliases,
     authorizer: Authorizer,
     sha256: String,
     notes: Vec<String>,
@@ -137,9 +143,19 @@ impl Policy {
         let by_action = by_action.collect::<Result<_, _>>().map_err(PolicyError::Setup)?;
         let authorizer = Authorizer::new();
         canary::check(&vocabulary, &roots).map_err(PolicyError::Canary)?;
-        let (grants, sha256) = (Grants::default(), text.sha256);
-        let mut policy =
-            Self { vocabulary, rules, by_action, roots, protected, grants, authorizer, sha256, notes };
+        let (grants, aliases, sha256) = (Grants::default(), Aliases::default(), text.sha256);
+        let mut policy = Self {
+            vocabulary,
+            rules,
+            by_action,
+            roots,
+            protected,
+            grants,
+            aliases,
+            authorizer,
+            sha256,
+            notes,
+        };
         let (grants, notes) = Grants::of(&policy)?;
         policy.grants = grants;
         policy.notes.extend(notes);

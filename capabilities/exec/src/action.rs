@@ -15,6 +15,7 @@ pub enum Action {
     /// wildcard, pipe or redirection is expanded; each argument reaches the program as it stands.
     Run {
         /// The program's absolute path, then its arguments, at most 1,024 in all. The program is never searched for.
+        #[schemars(length(min = 1), extend("x-resource" = {"kind": "Program", "verbs": ["run"]}))]
         argv: Vec<String>,
         /// The absolute path of the directory to start in; without it the first directory that the host was given.
         #[serde(default)]
@@ -39,12 +40,14 @@ pub enum Action {
         /// Whether the program may use the display that the host drives: it then finds it as DISPLAY. A program that
         /// has it sees everything there and can send input to every window.
         #[serde(default)]
+        #[schemars(extend("x-resource" = {"kind": "Display", "verbs": ["observe", "inject"]}))]
         display: bool,
     },
     /// Runs several programs at once, the standard output of each being the standard input of the next, and answers how
     /// each of them ended. There is no shell: every stage is judged and held on its own, as exec.run would.
     Pipe {
         /// The programs, in order: 1 to 16.
+        #[schemars(length(min = 1, max = 16))]
         stages: Vec<Stage>,
         /// What the first program reads from its standard input; without it the input is empty.
         #[serde(default)]
@@ -52,6 +55,7 @@ pub enum Action {
         /// The absolute path of a file below a root for writing, whose content becomes the standard output of the last
         /// program. Its directory must exist. It is written as a whole, and only where that program succeeded.
         #[serde(default)]
+        #[schemars(extend("x-resource" = {"kind": "Path", "verbs": ["change"]}))]
         stdout_file: Option<WirePath>,
         /// After this many milliseconds all programs, and all that they started, are killed. 30,000 if not given.
         #[serde(default)]
@@ -66,6 +70,7 @@ pub enum Action {
     /// session alone, also after its connection is lost.
     Start {
         /// The program's absolute path, then its arguments, at most 1,024 in all. The program is never searched for.
+        #[schemars(length(min = 1), extend("x-resource" = {"kind": "Program", "verbs": ["run"]}))]
         argv: Vec<String>,
         /// The absolute path of the directory to start in; without it the first directory that the host was given.
         #[serde(default)]
@@ -81,6 +86,7 @@ pub enum Action {
         timeout_ms: Option<u64>,
         /// Whether the program may use the display that the host drives.
         #[serde(default)]
+        #[schemars(extend("x-resource" = {"kind": "Display", "verbs": ["observe", "inject"]}))]
         display: bool,
     },
     /// Reads what a started program wrote, to its standard output and standard error in the order in which it came; of
@@ -137,6 +143,7 @@ pub enum Action {
 #[serde(deny_unknown_fields)]
 pub struct Stage {
     /// The program's absolute path, then its arguments, at most 1,024 in all. The program is never searched for.
+    #[schemars(length(min = 1), extend("x-resource" = {"kind": "Program", "verbs": ["run"]}))]
     pub argv: Vec<String>,
     /// The absolute path of the directory to start in; without it the first directory that the host was given.
     #[serde(default)]
@@ -151,6 +158,7 @@ pub struct Stage {
     pub expect_exit: Option<Vec<i32>>,
     /// Whether the program may use the display that the host drives.
     #[serde(default)]
+    #[schemars(extend("x-resource" = {"kind": "Display", "verbs": ["observe", "inject"]}))]
     pub display: bool,
 }
 

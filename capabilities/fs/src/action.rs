@@ -13,6 +13,7 @@ pub enum Action {
     /// are not UTF-8 come as base64.
     Read {
         /// The file. A symlink is followed as long as it stays below the root.
+        #[schemars(extend("x-resource" = {"kind": "Path", "verbs": ["observe"]}))]
         path: WirePath,
         /// Where to begin, in bytes.
         #[serde(default)]
@@ -26,6 +27,7 @@ pub enum Action {
     /// Give exactly one of `content` and `content_base64`.
     Write {
         /// The file. Its directory must exist; a symlink is never written through.
+        #[schemars(extend("x-resource" = {"kind": "Path", "verbs": ["change"]}))]
         path: WirePath,
         /// The content, as text.
         #[serde(default)]
@@ -50,6 +52,7 @@ pub enum Action {
     /// Replaces text in a UTF-8 file, exactly as often as expected, and shows what changed as a unified diff.
     Edit {
         /// The file.
+        #[schemars(extend("x-resource" = {"kind": "Path", "verbs": ["observe"], "root": "write"}))]
         path: WirePath,
         /// The exact text to replace, white space and line ends included.
         #[schemars(length(min = 1))]
@@ -68,6 +71,7 @@ pub enum Action {
     /// listed and not followed.
     List {
         /// The directory.
+        #[schemars(extend("x-resource" = {"kind": "Path", "verbs": ["observe"]}))]
         path: WirePath,
         /// How many levels: 1 is the directory itself, 2 its subdirectories too, and so on.
         #[serde(default = "default_depth")]
@@ -85,12 +89,14 @@ pub enum Action {
     /// Tells what is at a path: its type, size and permissions. A symlink is not followed.
     Stat {
         /// The path.
+        #[schemars(extend("x-resource" = {"kind": "Path", "verbs": ["observe"]}))]
         path: WirePath,
     },
     /// Finds files below a directory by name (`glob`), by content (`pattern`), or by both. Skips what `.gitignore` files
     /// below that directory name, `.git`, binary files and files of more than 64 MiB.
     Search {
         /// The directory to search below, or one file.
+        #[schemars(extend("x-resource" = {"kind": "Path", "verbs": ["observe"]}))]
         path: WirePath,
         /// Which files, such as "*.rs" (anywhere below) or "src/**/*.rs" (from `path` on).
         #[serde(default)]
@@ -118,6 +124,7 @@ pub enum Action {
     /// Creates a directory.
     Mkdir {
         /// The directory.
+        #[schemars(extend("x-resource" = {"kind": "Path", "verbs": ["change"]}))]
         path: WirePath,
         /// Creates the directories above it that are missing, and is content if it exists.
         #[serde(default)]
@@ -130,8 +137,10 @@ pub enum Action {
     /// Renames a file or a directory with all that is in it, within one file system, atomically.
     Move {
         /// What to move. A symlink is moved itself.
+        #[schemars(extend("x-resource" = {"kind": "Path", "verbs": ["observe", "destroy"]}))]
         from: WirePath,
         /// Its new path, name included. Its directory must exist.
+        #[schemars(extend("x-resource" = {"kind": "Path", "verbs": ["change"]}))]
         to: WirePath,
         /// Replaces a file that is at `to`.
         #[serde(default)]
@@ -140,8 +149,10 @@ pub enum Action {
     /// Copies a regular file, or a directory with all that is in it. The copy appears complete or not at all.
     Copy {
         /// What to copy. A symlink is followed here, and copied as a symlink below.
+        #[schemars(extend("x-resource" = {"kind": "Path", "verbs": ["observe"]}))]
         from: WirePath,
         /// The path of the copy, name included. Its directory must exist.
+        #[schemars(extend("x-resource" = {"kind": "Path", "verbs": ["change"]}))]
         to: WirePath,
         /// Copies a directory.
         #[serde(default)]
@@ -153,6 +164,7 @@ pub enum Action {
     /// Removes a file, a symlink (not what it leads to) or a directory. `undo` brings it back where the host keeps what is replaced.
     Remove {
         /// What to remove.
+        #[schemars(extend("x-resource" = {"kind": "Path", "verbs": ["destroy"]}))]
         path: WirePath,
         /// Removes a directory with all that is in it; without, only an empty one.
         #[serde(default)]

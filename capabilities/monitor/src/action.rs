@@ -10,6 +10,9 @@ use crate::scale::{MAX_EDGE, Size};
 /// The longest that `wait` waits, in milliseconds.
 pub(crate) const MAX_TIMEOUT_MS: u64 = 60_000;
 
+/// What `x-choice` calls the names of the monitors.
+pub(crate) const MONITOR: &str = "monitor";
+
 /// An action that looks at the screen and changes nothing on it. Coordinates are pixels of the one space of all monitors,
 /// or of `space` where it is given.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -110,6 +113,7 @@ pub enum Target {
     Display {
         /// The monitor's name, as `list` gives it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(extend("x-choice" = MONITOR))]
         name: Option<String>,
     },
     /// A part of the screen.

@@ -205,6 +205,11 @@ impl Capability for Monitor {
         }
     }
 
+    fn choices(&self, of: &str) -> Option<Vec<String>> {
+        let layout = (of == action::MONITOR).then(|| self.screen.look_at_layout().ok())??;
+        Some(layout.monitors.into_iter().map(|monitor| monitor.name).collect())
+    }
+
     fn lacks(&self, verb: &str) -> Option<String> {
         self.screen.lacks(verb)
     }

@@ -48,6 +48,7 @@ pub enum Action {
         space: Option<Space>,
         /// Which button.
         #[serde(default)]
+        #[schemars(extend("x-fact" = "button"))]
         button: Button,
         /// 2 is a double click, 3 a triple one.
         #[serde(default = "once")]
@@ -69,6 +70,7 @@ pub enum Action {
         space: Option<Space>,
         /// Which button.
         #[serde(default)]
+        #[schemars(extend("x-fact" = "button"))]
         button: Button,
         /// How long the way takes.
         #[serde(default = "default_duration")]
@@ -111,12 +113,14 @@ pub enum Action {
     Down {
         /// Which button.
         #[serde(default)]
+        #[schemars(extend("x-fact" = "button"))]
         button: Button,
     },
     /// Releases a button that `mouse.down` pressed on the same connection.
     Up {
         /// Which button.
         #[serde(default)]
+        #[schemars(extend("x-fact" = "button"))]
         button: Button,
     },
     /// Tells where the pointer is and what is held down.

@@ -44,6 +44,16 @@ impl Entity {
         entity
     }
 
+    /// Whether this is the very thing.
+    pub(crate) fn is(&self, ty: &str, id: &str) -> bool {
+        self.kind.as_str() == ty && self.id == id
+    }
+
+    /// Whether it lies in `Roots::"<group>"`.
+    pub(crate) fn is_in_roots(&self, group: &str) -> bool {
+        self.roots.contains(&group)
+    }
+
     /// Whether this is `path` or lies below it.
     pub(crate) fn is_in(&self, path: &str) -> bool {
         self.id == path || self.above.iter().any(|above| above == path)

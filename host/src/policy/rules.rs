@@ -27,6 +27,10 @@ pub(crate) struct Rule {
     action: ActionConstraint,
     pub(crate) resource: ResourceConstraint,
     any_principal: bool,
+    /// Its `when` and `unless`, as Cedar writes them in JSON.
+    pub(crate) conditions: Vec<Value>,
+    /// Those that differ from the real form.
+    pub(crate) spellings: Spellings,
     /// Whether its conditions look at the resource, or at a fact other than `confirmed`.
     pub(crate) looks_closer: bool,
     /// Whether its conditions compute, so that they can fail: an integer may overflow.
@@ -68,8 +72,12 @@ impl Rules {
 }
 
 impl Rule {
-    fn of(written: &Policy, policy: Policy, vocabulary: &Vocabulary) -> Result<Self, String> {
-        let json = policy.to_json().map_err(|e| e.to_string())?;
+    fn of(
+        written: &Policy,
+        (policy, spellings): (Policy, Spellings),
+        vocabulary: &Vocabulary,
+    ) -> Result<Self, String> {
+        let mut json = policy.to_json().map_err(|e| e.to_string())?;
         if asks_about_another(&json["conditions"]) {
             return Err(
                 "the left side of \"in\" must be principal, action or resource: nothing else has ancestors \
@@ -87,6 +95,8 @@ impl Rule {
             any_principal: matches!(policy.principal_constraint(), PrincipalConstraint::Any),
             looks_closer: looks_closer(&json["conditions"]),
             computes: computes(&json["conditions"]),
+            conditions: json["conditions"].as_array_mut().map(std::mem::take).unwrap_or_default(),
+            spellings,
             policy,
         })
     }
@@ -246,8 +256,11 @@ fn can_run(scope: &ActionConstraint, vocabulary: &Vocabulary) -> bool {
     runs.peek().is_none() || runs.any(|concrete| is_about(scope, concrete))
 }
 
+/// The real form of an entity, and how a policy spells it.
+type Spellings = Vec<(EntityUid, EntityUid)>;
+
 /// Brings every entity that a policy names into its real form.
-fn real_form(policy: &Policy) -> Result<Policy, String> {
+fn real_form(policy: &Policy) -> Result<(Policy, Spellings), String> {
     let mut changed = BTreeMap::new();
     for uid in policy.entity_literals() {
         let real = real(&uid)?;
@@ -262,7 +275,7 @@ fn real_form(policy: &Policy) -> Result<Policy, String> {
         .find(|uid| changed.contains_key(uid) && !changed.values().any(|v| v == *uid))
     {
         Some(left) => Err(format!("{left} could not be brought into its real form {}", changed[left])),
-        None => Ok(rebuilt),
+        None => Ok((rebuilt, changed.into_iter().map(|(written, real)| (real, written)).collect())),
     }
 }
 

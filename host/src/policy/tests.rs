@@ -1,6 +1,7 @@
 //! The policy as a whole, with two small capabilities that state what `fs` and `exec` state.
 
 mod agreement;
+mod allowed;
 mod annotations;
 mod asking;
 mod presets;

@@ -4,8 +4,11 @@
 //! `tree` is the files that plans are about, `plans` makes plans and policies from a seed, `simple` judges them. A policy is a
 //! list of [`rules::Rule`]s, which is written as Cedar for the one and walked through for the other.
 //!
+//! What they let through, `host.describe` allowed as well: the params of each such plan are accepted by the narrowed schema.
+//!
 //! What drives a desktop is judged from its effects on, since a plan for it resolves only where there is a display.
 
+mod narrowed;
 mod plans;
 mod rules;
 mod simple;
@@ -85,6 +88,7 @@ fn judge_all(seed: u64, policies: impl Iterator<Item = usize>) -> [usize; 4] {
         let rules = plans::rules(&mut random, &machine.tree);
         let text = rules.iter().enumerate().map(|(index, rule)| rule.cedar(index)).collect::<String>();
         let loaded = machine.load(&text);
+        let narrowed = narrowed::Narrowed::new(&machine, &loaded);
         for _ in 0..EACH {
             let plan = plans::plan(&mut random, &machine.tree);
             let found = machine.judge(&loaded, &plan);
@@ -93,6 +97,13 @@ fn judge_all(seed: u64, policies: impl Iterator<Item = usize>) -> [usize; 4] {
                 found, expected,
                 "the judges disagree, host first (seed {seed}): {plan:#?}\nby\n{text}"
             );
+            if matches!(found, Answer::Allow | Answer::Confirm) {
+                let refused = narrowed.refuses(&plan);
+                assert_eq!(
+                    refused, None,
+                    "what is let through was not allowed (seed {seed}): {plan:#?}\nby\n{text}"
+                );
+            }
             counts[found as usize] += 1;
         }
     }

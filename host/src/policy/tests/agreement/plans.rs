@@ -14,7 +14,7 @@ use super::{Policy, action};
 pub(super) const PROGRAMS: [&str; 6] =
     ["/usr/bin/echo", "/usr/bin/cat", "/usr/bin/id", "/usr/bin/ls", "/usr/bin/env", "/usr/bin/sh"];
 const ARGUMENTS: [&str; 8] = ["log", "status", "-n", "--oneline", "--", "5", "file", "-x"];
-const USERS: [u32; 2] = [1000, 1001];
+pub(super) const USERS: [u32; 2] = [1000, 1001];
 const WINDOWS: [&str; 3] = ["Editor", "Terminal", "Editor-evil"];
 const DISPLAYS: [&str; 2] = ["virtual", ":0"];
 
@@ -127,7 +127,9 @@ fn path(random: &mut Random, tree: &Tree) -> String {
     if random.once_in(10) {
         path.push('/');
     }
-    if random.once_in(10) {
+    if random.once_in(20) {
+        path = llm_os_core::path::uri(path.as_bytes());
+    } else if random.once_in(20) {
         let escaped = path.bytes().map(|byte| match byte {
             b'/' => "/".to_owned(),
             other => format!("%{other:02x}"),
@@ -183,18 +185,11 @@ impl Plan {
     /// What of it goes through the pipeline, as a frame.
     pub(super) fn frame(&self) -> Option<String> {
         let call = |step: &Step| {
-            let (action, params, danger) = match step {
-                Step::Fs { verb, path, to, danger } => {
-                    (format!("fs.{verb}"), fs_params(verb, path, to.as_deref()), danger)
-                }
-                Step::Exec { argv, cwd: None, danger } => {
-                    ("exec.run".to_owned(), json!({"argv": argv}), danger)
-                }
-                Step::Exec { argv, cwd: Some(cwd), danger } => {
-                    ("exec.run".to_owned(), json!({"argv": argv, "cwd": cwd}), danger)
-                }
+            let danger = match step {
+                Step::Fs { danger, .. } | Step::Exec { danger, .. } => danger,
                 Step::Desktop(_) => return None,
             };
+            let (action, params) = step.call();
             let mut call = json!({"action": action, "params": params, "reason": "a test"});
             if *danger {
                 call["danger"] = json!("stated");
@@ -205,6 +200,33 @@ impl Plan {
         (!calls.is_empty()).then(|| {
             json!({"request_id": "t", "version": "1", "mode": "plan_only", "actions": calls}).to_string()
         })
+    }
+}
+
+impl Step {
+    /// The action and its params; of a desktop those that have to do with its effect.
+    pub(super) fn call(&self) -> (String, Value) {
+        match self {
+            Step::Fs { verb, path, to, .. } => (format!("fs.{verb}"), fs_params(verb, path, to.as_deref())),
+            Step::Exec { argv, cwd: None, .. } => ("exec.run".to_owned(), json!({"argv": argv})),
+            Step::Exec { argv, cwd: Some(cwd), .. } => {
+                ("exec.run".to_owned(), json!({"argv": argv, "cwd": cwd}))
+            }
+            Step::Desktop(Desktop { action, facts, .. }) => {
+                let mut params = match *action {
+                    "keyboard.type" => json!({"text": "x"}),
+                    "keyboard.press" => json!({"keys": "a"}),
+                    "keyboard.hold" => json!({"keys": "a", "duration_ms": 1}),
+                    "mouse.drag" => json!({"path": [[1, 1], [2, 2]]}),
+                    "monitor.diff" => json!({"since": "0".repeat(64)}),
+                    _ => json!({}),
+                };
+                if let Some(Said::Text(button)) = facts.get("button") {
+                    params["button"] = json!(button);
+                }
+                ((*action).to_owned(), params)
+            }
+        }
     }
 }
 
@@ -338,6 +360,9 @@ fn on_desktop(random: &mut Random) -> (Action, On, When) {
         0 => (Action::Named("keyboard.type"), When::AtMost("characters", 20)),
         1 => (Action::Named("keyboard.type"), When::Is("newline", random.once_in(2))),
         2 => (Action::Named("keyboard.press"), When::Text("key", "ctrl+c".to_owned())),
+        3 if random.once_in(2) => {
+            (Action::Verb("inject"), When::Text("button", random.one(&["left", "right"]).to_owned()))
+        }
         3 => {
             let when = if random.once_in(2) {
                 When::Only("modifiers", &["shift"])
