@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::computer::talk::{
     PICTURE, Talk, computer_call, desktop, earlier, host_tool, member, plans, respond, text,
 };
-use crate::peer::{Peer, answer, refused, told};
+use crate::peer::{Peer, answer, described, refused, told};
 
 const SKIPPED: &str = "Not executed: an earlier computer action in this turn failed.";
 
@@ -51,7 +51,10 @@ fn after_a_computer_action_that_failed_the_others_of_the_turn_are_skipped_and_ho
 fn a_call_of_a_host_tool_keeps_every_byte_and_its_pictures_are_pictures() {
     let output = json!({"picture": {"media_type": "image/png", "data": PICTURE}, "n": 1});
     let line = answer(&json!([{"action": "x.y", "status": "ok", "output": output}]), &Value::Null);
-    let peer = Peer::always(line);
+    let peer = Peer::new(move |action, frame| match action {
+        "host.describe" => respond(frame, None),
+        _ => line.clone(),
+    });
     let call = r#"{"type":"tool_use","id":"t","name":"monitor_some_thing","input":{"a":1.50,"b":{ "c":"d  e"},"reason":"see"}}"#;
     let ran = peer.llmsh_with(&["computer", "--dialect", "anthropic"], call);
     let result: Value = serde_json::from_str(&ran.stdout).unwrap();
@@ -70,6 +73,33 @@ fn a_call_of_a_host_tool_keeps_every_byte_and_its_pictures_are_pictures() {
         {"type": "input_image", "image_url": format!("data:image/png;base64,{PICTURE}")},
     ]);
     assert_eq!(items, json!([{"type": "function_call_output", "call_id": "c", "output": parts}]));
+}
+
+#[test]
+fn a_call_made_from_a_strict_schema_leaves_out_what_is_null_there_and_only_there() {
+    let params = json!({
+        "type": "object", "additionalProperties": false, "required": ["path"],
+        "properties": {"path": {"type": "string"}, "max_bytes": {"type": "integer"}},
+    });
+    let peer = Peer::new(move |action, frame| match action {
+        "host.describe" => described("fs.read", &params),
+        _ => respond(frame, None),
+    });
+    let arguments = r#"{"path":"/a","max_bytes":null,"reason":"look","danger":null,"recovery":null}"#;
+    let mut talk = openai(&peer);
+    for _ in 0..2 {
+        talk.ask(
+            &json!({"type": "function_call", "call_id": "c", "name": "fs_read", "arguments": arguments}),
+        );
+    }
+    let sent: Vec<_> = peer.lines();
+    let action = r#"{"action":"fs.read","params":{"path":"/a"},"reason":"look"}"#;
+    assert!(sent[1].contains(action) && sent[2].contains(action), "{sent:#?}");
+    assert_eq!(sent.len(), 3, "the schema is asked for once: {sent:#?}");
+    let tool = host_tool("t", "fs_read", json!({"path": "/a", "max_bytes": null, "reason": "look"}));
+    drop(talk);
+    anthropic(&peer, &[]).ask(&tool);
+    assert!(peer.lines()[3].contains("\"max_bytes\":null"), "the wire refuses it: {:#?}", peer.lines());
 }
 
 #[test]

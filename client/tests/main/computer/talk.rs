@@ -96,6 +96,7 @@ fn output(name: &str, params: &Value) -> Value {
             json!({"picture": picture, "space": space, "monitors": [], "masked": 0})
         }
         "monitor.zoom" => json!({"picture": picture, "mapping": {}, "masked": 0}),
+        "host.describe" => json!({"version": "0.1.0", "actions": []}),
         "mouse.position" => json!({"x": 1280, "y": 800, "buttons": [], "modifiers": []}),
         _ => json!({}),
     }
@@ -139,8 +140,9 @@ pub(crate) fn text(result: &Value) -> &str {
     content[0]["text"].as_str().unwrap_or_else(|| panic!("{result:#}"))
 }
 
-/// The actions of each frame, as name and params.
+/// The actions of each plan, as name and params. What is asked of the host itself is no plan.
 pub(crate) fn plans(frames: &[Value]) -> Vec<Vec<(String, Value)>> {
     let action = |action: &Value| (action["action"].as_str().unwrap().to_owned(), action["params"].clone());
-    frames.iter().map(|frame| frame["actions"].as_array().unwrap().iter().map(action).collect()).collect()
+    let plans = frames.iter().map(|frame| frame["actions"].as_array().unwrap().iter().map(action).collect());
+    plans.filter(|plan: &Vec<(String, Value)>| !plan[0].0.starts_with("host.")).collect()
 }
