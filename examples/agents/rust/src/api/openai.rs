@@ -1,0 +1,93 @@
+//! The Responses API.
+
+use serde_json::{Value, json};
+
+use crate::api::{Api, SYSTEM, items, of, text};
+use crate::endpoint::{Endpoint, key};
+use crate::terminal::say;
+use crate::{Args, Failure};
+
+pub(crate) struct Responses {
+    endpoint: Endpoint,
+    model: String,
+    tools: Value,
+    input: Vec<Value>,
+    /// Whether the person lets it go on where the endpoint wants one to look first.
+    acknowledge: bool,
+}
+
+impl Responses {
+    pub(crate) fn new(args: &Args, tools: Value) -> Result<Self, Failure> {
+        let headers = vec![("authorization", format!("Bearer {}", key("OPENAI_API_KEY")?))];
+        Ok(Self {
+            endpoint: Endpoint::new("OPENAI_BASE_URL", "https://api.openai.com/v1", "/responses", headers),
+            model: args.model.clone(),
+            tools,
+            input: vec![json!({"role": "user", "content": args.task})],
+            acknowledge: args.acknowledge_safety_checks,
+        })
+    }
+}
+
+impl Api for Responses {
+    fn ask(&mut self) -> Result<Vec<Value>, Failure> {
+        let answer = self.endpoint.post(&json!({
+            "model": self.model, "instructions": SYSTEM, "tools": self.tools, "input": self.input,
+            "store": false, "include": ["reasoning.encrypted_content"],
+        }))?;
+        let output = items(&answer, "output")?;
+        if answer["status"] != "completed" {
+            let why = [&answer["error"], &answer["incomplete_details"]].into_iter().find(|why| !why.is_null());
+            return Err(Failure(format!(
+                "the model stopped early: {}, {}",
+                text(&answer["status"]),
+                why.unwrap_or(&Value::Null)
+            )));
+        }
+        let checks: Vec<_> = output.iter().filter_map(pending).flatten().collect();
+        for check in &checks {
+            say(&format!("safety check: {}: {}", text(&check["code"]), text(&check["message"])));
+        }
+        if !checks.is_empty() && !self.acknowledge {
+            return Err(Failure(
+                "the endpoint wants a person to look first; nothing of its last answer was done. If all is well, \
+                 --acknowledge-safety-checks goes on"
+                    .to_owned(),
+            ));
+        }
+        self.input.extend(output.iter().cloned());
+        Ok(output)
+    }
+
+    fn read(&self, output: &[Value]) -> (String, Vec<(String, String)>) {
+        let parts = of(output, "message").filter_map(|item| item["content"].as_array()).flatten();
+        let said: Vec<_> = parts.map(|part| part["text"].as_str().unwrap_or(text(&part["refusal"]))).collect();
+        let functions = of(output, "function_call");
+        let functions =
+            functions.map(|item| (text(&item["name"]).to_owned(), text(&item["arguments"]).to_owned()));
+        let computer = of(output, "computer_call").map(|item| {
+            let actions = item.get("actions").unwrap_or(&item["action"]);
+            ("computer".to_owned(), actions.to_string())
+        });
+        (said.join("\n"), functions.chain(computer).collect())
+    }
+
+    fn outcome(&self, result: &Value) -> String {
+        result["output"].as_str().unwrap_or("(a picture)").to_owned()
+    }
+
+    fn tell(&mut self, mut results: Vec<Value>) {
+        for result in &mut results {
+            let call = self.input.iter().find(|item| item["call_id"] == result["call_id"]);
+            if let Some(checks) = call.and_then(pending) {
+                result["acknowledged_safety_checks"] = json!(checks);
+            }
+        }
+        self.input.extend(results);
+    }
+}
+
+/// What a person should look at before this call is carried out.
+fn pending(call: &Value) -> Option<&Vec<Value>> {
+    call["pending_safety_checks"].as_array().filter(|checks| !checks.is_empty())
+}
