@@ -6,6 +6,7 @@ Needs Python 3.11, a running llm-osd, and llmsh in PATH. The agent never acts by
 """
 
 import argparse
+import http.client
 import json
 import os
 import subprocess
@@ -26,6 +27,7 @@ When the task is done, or cannot be done, say in a few words what you did and wh
 
 TRIES = 5
 LONGEST_WAIT_S = 60
+PATIENCE_S = 600
 LONGEST_ANSWER = 32 * 1024 * 1024
 
 
@@ -67,29 +69,27 @@ class Host:
     """The way to llm-osd: one `llmsh computer`, which takes the model's output line by line and answers in kind."""
 
     def __init__(self, args):
-        self.command = ["llmsh", "computer", "--dialect", args.api]
-        if args.toolsets:
-            self.command += ["--toolsets", args.toolsets]
-        if args.socket:
-            self.command += ["--socket", args.socket]
+        self.command = ["llmsh", "computer", "--dialect", args.api, *option("--socket", args.socket)]
+        self.offer = ["--tools", *option("--tool", args.tool), *option("--toolsets", args.toolsets)]
+        self.hold = option("--hold-s", args.hold_s)
         # The key is for the endpoint, and for nobody else.
         self.env = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
 
     def __enter__(self):
         pipe = subprocess.PIPE
         try:
-            self.child = subprocess.Popen(self.command, env=self.env, stdin=pipe, stdout=pipe, encoding="utf-8")
+            self.child = subprocess.Popen(self.command + self.hold, env=self.env, stdin=pipe, stdout=pipe,
+                                          encoding="utf-8")
         except OSError as e:
             raise Failure(f"llmsh cannot be started: {e}; put the directory that it is in into PATH") from e
         return self
 
     def __exit__(self, *_):
-        self.child.stdin.close()
-        self.child.wait()
+        self.child.communicate()
 
     def tools(self):
         """What the API is told that there is: the computer, and those actions of the host that its policy may allow."""
-        ran = subprocess.run([*self.command, "--tools"], env=self.env, stdout=subprocess.PIPE, encoding="utf-8")
+        ran = subprocess.run(self.command + self.offer, env=self.env, stdout=subprocess.PIPE, encoding="utf-8")
         if ran.returncode != 0:
             raise Failure("llmsh computer --tools failed; what it said stands above")
         return json.loads(ran.stdout)
@@ -104,7 +104,10 @@ class Host:
         line = self.child.stdout.readline()
         if not line:
             raise Failure("llmsh computer ended; what it said stands above")
-        return json.loads(line)
+        results = json.loads(line)
+        if not isinstance(results, list):
+            raise Failure(f"llmsh computer did nothing: {json.dumps(results)[:200]}")
+        return results
 
 
 class Anthropic:
@@ -152,7 +155,6 @@ class OpenAI:
         self.url = os.environ.get("OPENAI_BASE_URL", "https://api.openai.com/v1").rstrip("/") + "/responses"
         self.headers = {"authorization": f"Bearer {key('OPENAI_API_KEY')}"}
         self.acknowledge = args.acknowledge_safety_checks
-        self.checks = {}
         self.input = [{"role": "user", "content": args.task}]
         self.request = {"model": args.model, "instructions": SYSTEM, "tools": tools, "store": False,
                         "include": ["reasoning.encrypted_content"]}
@@ -163,15 +165,15 @@ class OpenAI:
         if answer.get("status") != "completed":
             why = answer.get("error") or answer.get("incomplete_details")
             raise Failure(f"the model stopped early: {answer.get('status')}, {json.dumps(why)}")
-        self.checks = {item["call_id"]: item["pending_safety_checks"]
-                       for item in output if item.get("pending_safety_checks")}
-        for check in [check for checks in self.checks.values() for check in checks]:
+        self.input += output
+        checked = [item for item in output if item.get("pending_safety_checks")]
+        for check in [check for item in checked for check in item["pending_safety_checks"]]:
             say(f"safety check: {check.get('code')}: {check.get('message')}")
-        if self.checks and not self.acknowledge:
+        if checked and not self.acknowledge:
             raise Failure("the endpoint wants a person to look first; nothing of its last answer was done. If all is "
                           "well, --acknowledge-safety-checks goes on")
-        self.input += output
-        return output
+        return [{**item, "acknowledged_safety_checks": item["pending_safety_checks"]} if item in checked else item
+                for item in output]
 
     def read(self, output):
         """What the model says, and what it calls."""
@@ -183,36 +185,47 @@ class OpenAI:
         return text, calls
 
     def tell(self, results):
-        for result in results:
-            if result["call_id"] in self.checks:
-                result["acknowledged_safety_checks"] = self.checks[result["call_id"]]
         self.input += results
 
     def outcome(self, result):
-        output = result.get("output", "")
-        return output if isinstance(output, str) else "(a picture)"
+        # A message tells what went wrong where the result of a call can only be a picture.
+        output = result.get("output") or result.get("content")
+        if isinstance(output, dict):
+            return "(a picture)"
+        return output if isinstance(output, str) else " ".join(p.get("text", "(a picture)") for p in output)
 
 
 def post(url, headers, body):
     """Sends a request and gives the JSON of the answer. Where the endpoint is busy it waits and tries again."""
     data = json.dumps(body).encode()
     for tried in range(TRIES):
+        status, answered, text = send(url, headers, data)
+        if status < 300:
+            break
+        refused = f"{url} answered {status}: {message_of(text)}"
+        is_busy = status == 429 or status >= 500
+        if not is_busy or tried + 1 == TRIES:
+            raise Failure(refused)
+        after = answered.get("retry-after", "")
+        wait = min(int(after) if after.isdecimal() else 2**tried, LONGEST_WAIT_S)
+        say(f"agent: {refused}; trying again in {wait} s")
+        time.sleep(wait)
+    try:
+        return json.loads(text)
+    except ValueError as e:
+        raise Failure(f"{url} did not answer with JSON: {e}") from e
+
+
+def send(url, headers, data):
+    """One try: the status, headers and body of what is answered."""
+    try:
         request = urllib.request.Request(url, data, {"content-type": "application/json", **headers})
-        try:
-            with OPENER.open(request, timeout=600) as answer:
-                return json.loads(answer.read(LONGEST_ANSWER))
-        except urllib.error.HTTPError as e:
-            refused = Failure(f"{url} answered {e.code}: {message_of(e.read(LONGEST_ANSWER))}")
-            if e.code != 429 and e.code < 500 or tried + 1 == TRIES:
-                raise refused from e
-            after = e.headers.get("retry-after", "")
-            wait = min(int(after) if after.isdecimal() else 2**tried, LONGEST_WAIT_S)
-            say(f"agent: {refused}; trying again in {wait} s")
-            time.sleep(wait)
-        except OSError as e:
-            raise Failure(f"{url} cannot be reached: {e}") from e
-        except ValueError as e:
-            raise Failure(f"{url} did not answer with JSON: {e}") from e
+        with OPENER.open(request, timeout=PATIENCE_S) as answer:
+            return answer.status, answer.headers, answer.read(LONGEST_ANSWER)
+    except urllib.error.HTTPError as e:
+        return e.code, e.headers, e.read(LONGEST_ANSWER)
+    except (OSError, ValueError, http.client.HTTPException) as e:
+        raise Failure(f"{url} cannot be reached: {e}") from e
 
 
 class NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -247,6 +260,10 @@ def items_of(answer, field):
     raise Failure(f"the endpoint's answer has no \"{field}\" as expected: {json.dumps(answer)[:200]}")
 
 
+def option(name, value):
+    return [] if value is None else [name, str(value)]
+
+
 def key(name):
     if not os.environ.get(name):
         raise Failure(f"{name} is not set; a server that asks for no key takes any")
@@ -272,7 +289,9 @@ def arguments():
     parser.add_argument("--api", choices=["anthropic", "openai"], required=True, help="which API the endpoint speaks")
     parser.add_argument("--model", metavar="NAME", required=True, help="the model, as the endpoint names it")
     parser.add_argument("--max-turns", metavar="N", type=int, default=50, help="answers of the model, at most (50)")
+    parser.add_argument("--tool", metavar="NAME", help="the computer tool that the model knows; default: the newest")
     parser.add_argument("--toolsets", metavar="LIST", help="capabilities beside the computer, such as fs or fs,exec")
+    parser.add_argument("--hold-s", metavar="S", type=int, help="how long a call waits for a person (45)")
     parser.add_argument("--socket", metavar="PATH", help="the host's plan socket; default: as llmsh finds it")
     parser.add_argument("--acknowledge-safety-checks", action="store_true",
                         help="go on where an endpoint wants a person to look first (openai)")

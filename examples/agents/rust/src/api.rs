@@ -17,6 +17,9 @@ the same end. What waits for a person's approval has not happened: go on with wh
 the end what waits.
 When the task is done, or cannot be done, say in a few words what you did and what not.";
 
+/// What a picture is in a line for the person.
+const PICTURE: &str = "(a picture)";
+
 /// A conversation about one task.
 pub(crate) trait Api {
     /// Asks for the next answer of the model and gives its items.

@@ -11,35 +11,30 @@ use crate::{Args, Failure};
 
 /// It ends when this is dropped.
 pub(crate) struct Host {
-    /// The arguments that it was started with.
-    arguments: Vec<String>,
     child: Child,
     /// `None` once it is to end.
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
 }
 
+/// What the API is told that there is: the computer, and those actions of the host that its policy may allow.
+pub(crate) fn tools(args: &Args) -> Result<Value, Failure> {
+    let mut command = computer(args);
+    add(command.arg("--tools"), [("--tool", &args.tool), ("--toolsets", &args.toolsets)]);
+    let ran = command.stderr(Stdio::inherit()).output().map_err(unstartable)?;
+    if !ran.status.success() {
+        return Err(Failure("llmsh computer --tools failed; what it said stands above".to_owned()));
+    }
+    serde_json::from_slice(&ran.stdout).map_err(misunderstood)
+}
+
 impl Host {
     pub(crate) fn start(args: &Args) -> Result<Self, Failure> {
-        let dialect = args.api.to_possible_value().expect("each has a name");
-        let mut arguments = ["computer", "--dialect", dialect.get_name()].map(str::to_owned).to_vec();
-        let options = [("--toolsets", &args.toolsets), ("--socket", &args.socket)];
-        for (option, value) in options.into_iter().filter_map(|(option, value)| Some((option, value.as_ref()?))) {
-            arguments.extend([option.to_owned(), value.clone()]);
-        }
-        let mut child =
-            llmsh(&arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(unstartable)?;
+        let mut command = computer(args);
+        add(&mut command, [("--hold-s", &args.hold_s)]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(unstartable)?;
         let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
-        Ok(Self { arguments, stdin: child.stdin.take(), stdout, child })
-    }
-
-    /// What the API is told that there is: the computer, and those actions of the host that its policy may allow.
-    pub(crate) fn tools(&self) -> Result<Value, Failure> {
-        let ran = llmsh(&self.arguments).arg("--tools").stderr(Stdio::inherit()).output().map_err(unstartable)?;
-        if !ran.status.success() {
-            return Err(Failure("llmsh computer --tools failed; what it said stands above".to_owned()));
-        }
-        serde_json::from_slice(&ran.stdout).map_err(misunderstood)
+        Ok(Self { stdin: child.stdin.take(), stdout, child })
     }
 
     /// Has done what the model wants. Every call gets its result, also one that was refused or waits for a human.
@@ -50,7 +45,10 @@ impl Host {
         let _ = self.stdin.as_mut().map(|stdin| stdin.write_all(line.as_bytes()));
         line.clear();
         match self.stdout.read_line(&mut line) {
-            Ok(1..) => serde_json::from_str(&line).map_err(misunderstood),
+            Ok(1..) => match serde_json::from_str(&line).map_err(misunderstood)? {
+                Value::Array(results) => Ok(results),
+                refused => Err(Failure(format!("llmsh computer did nothing: {refused}"))),
+            },
             _ => Err(Failure("llmsh computer ended; what it said stands above".to_owned())),
         }
     }
@@ -64,15 +62,24 @@ impl Drop for Host {
 }
 
 #[allow(clippy::disallowed_methods, reason = "llmsh is the way to the host")]
-fn llmsh(arguments: &[String]) -> Command {
+fn computer(args: &Args) -> Command {
     let mut command = Command::new("llmsh");
-    command.args(arguments);
+    let dialect = args.api.to_possible_value().expect("each has a name");
+    command.args(["computer", "--dialect", dialect.get_name()]);
+    add(&mut command, [("--socket", &args.socket)]);
     // The key is for the endpoint, and for nobody else.
     let is_key = |name: &OsStr| name.as_encoded_bytes().ends_with(b"_API_KEY");
     for (name, _) in std::env::vars_os().filter(|(name, _)| is_key(name)) {
         command.env_remove(name);
     }
     command
+}
+
+/// Adds those options that have a value.
+fn add<const N: usize>(command: &mut Command, options: [(&str, &Option<String>); N]) {
+    for (name, value) in options {
+        command.args(value.iter().flat_map(|value| [name, value]));
+    }
 }
 
 fn unstartable(e: std::io::Error) -> Failure {

@@ -34,9 +34,15 @@ struct Args {
     /// Answers of the model, at most.
     #[arg(long, value_name = "N", default_value_t = 50)]
     max_turns: u32,
+    /// The computer tool that the model knows; by default the newest.
+    #[arg(long, value_name = "NAME")]
+    tool: Option<String>,
     /// Capabilities beside the computer, such as fs or fs,exec.
     #[arg(long, value_name = "LIST")]
     toolsets: Option<String>,
+    /// How long a call waits for a person; by default 45 seconds.
+    #[arg(long, value_name = "S")]
+    hold_s: Option<String>,
     /// The host's plan socket; by default as llmsh finds it.
     #[arg(long, value_name = "PATH")]
     socket: Option<String>,
@@ -72,7 +78,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<String, Failure> {
     let mut host = Host::start(args)?;
-    let mut api = api::open(args, host.tools()?)?;
+    let mut api = api::open(args, host::tools(args)?)?;
     work(api.as_mut(), &mut host, args.max_turns)
 }
 

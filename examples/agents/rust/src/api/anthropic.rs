@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::api::{Api, SYSTEM, items, of, text};
+use crate::api::{Api, PICTURE, SYSTEM, items, of, text};
 use crate::endpoint::{Endpoint, key};
 use crate::{Args, Failure};
 
@@ -19,7 +19,12 @@ impl Messages {
             vec![("x-api-key", key("ANTHROPIC_API_KEY")?), ("anthropic-version", "2023-06-01".to_owned())];
         headers.extend(beta(&tools).map(|beta| ("anthropic-beta", beta)));
         Ok(Self {
-            endpoint: Endpoint::new("ANTHROPIC_BASE_URL", "https://api.anthropic.com", "/v1/messages", headers),
+            endpoint: Endpoint::new(
+                "ANTHROPIC_BASE_URL",
+                "https://api.anthropic.com",
+                "/v1/messages",
+                headers,
+            ),
             model: args.model.clone(),
             tools,
             messages: vec![json!({"role": "user", "content": args.task})],
@@ -51,7 +56,7 @@ impl Api for Messages {
 
     fn outcome(&self, result: &Value) -> String {
         let Some(blocks) = result["content"].as_array() else { return text(&result["content"]).to_owned() };
-        let words: Vec<_> = blocks.iter().map(|block| block["text"].as_str().unwrap_or("(a picture)")).collect();
+        let words: Vec<_> = blocks.iter().map(|block| block["text"].as_str().unwrap_or(PICTURE)).collect();
         words.join(" ")
     }
 
@@ -63,6 +68,7 @@ impl Api for Messages {
 /// `computer_20251124` is behind `computer-use-2025-11-24`; a toolset is behind nothing.
 fn beta(tools: &Value) -> Option<String> {
     let kinds = tools.as_array()?.iter().filter_map(|tool| tool["type"].as_str());
-    let date = kinds.filter_map(|kind| kind.strip_prefix("computer_")).find(|date| date.parse::<u32>().is_ok())?;
+    let date =
+        kinds.filter_map(|kind| kind.strip_prefix("computer_")).find(|date| date.parse::<u32>().is_ok())?;
     Some(format!("computer-use-{}-{}-{}", date.get(..4)?, date.get(4..6)?, date.get(6..)?))
 }

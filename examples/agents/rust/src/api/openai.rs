@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::api::{Api, SYSTEM, items, of, text};
+use crate::api::{Api, PICTURE, SYSTEM, items, of, text};
 use crate::endpoint::{Endpoint, key};
 use crate::terminal::say;
 use crate::{Args, Failure};
@@ -37,13 +37,15 @@ impl Api for Responses {
         }))?;
         let output = items(&answer, "output")?;
         if answer["status"] != "completed" {
-            let why = [&answer["error"], &answer["incomplete_details"]].into_iter().find(|why| !why.is_null());
+            let why =
+                [&answer["error"], &answer["incomplete_details"]].into_iter().find(|why| !why.is_null());
             return Err(Failure(format!(
                 "the model stopped early: {}, {}",
                 text(&answer["status"]),
                 why.unwrap_or(&Value::Null)
             )));
         }
+        self.input.extend(output.iter().cloned());
         let checks: Vec<_> = output.iter().filter_map(pending).flatten().collect();
         for check in &checks {
             say(&format!("safety check: {}: {}", text(&check["code"]), text(&check["message"])));
@@ -55,13 +57,13 @@ impl Api for Responses {
                     .to_owned(),
             ));
         }
-        self.input.extend(output.iter().cloned());
-        Ok(output)
+        Ok(output.into_iter().map(acknowledged).collect())
     }
 
     fn read(&self, output: &[Value]) -> (String, Vec<(String, String)>) {
         let parts = of(output, "message").filter_map(|item| item["content"].as_array()).flatten();
-        let said: Vec<_> = parts.map(|part| part["text"].as_str().unwrap_or(text(&part["refusal"]))).collect();
+        let said: Vec<_> =
+            parts.map(|part| part["text"].as_str().unwrap_or(text(&part["refusal"]))).collect();
         let functions = of(output, "function_call");
         let functions =
             functions.map(|item| (text(&item["name"]).to_owned(), text(&item["arguments"]).to_owned()));
@@ -73,16 +75,20 @@ impl Api for Responses {
     }
 
     fn outcome(&self, result: &Value) -> String {
-        result["output"].as_str().unwrap_or("(a picture)").to_owned()
+        // A message tells what went wrong where the result of a call can only be a picture.
+        let output = result.get("output").unwrap_or(&result["content"]);
+        match output {
+            Value::String(words) => words.clone(),
+            Value::Array(parts) => {
+                let words: Vec<_> =
+                    parts.iter().map(|part| part["text"].as_str().unwrap_or(PICTURE)).collect();
+                words.join(" ")
+            }
+            _ => PICTURE.to_owned(),
+        }
     }
 
-    fn tell(&mut self, mut results: Vec<Value>) {
-        for result in &mut results {
-            let call = self.input.iter().find(|item| item["call_id"] == result["call_id"]);
-            if let Some(checks) = call.and_then(pending) {
-                result["acknowledged_safety_checks"] = json!(checks);
-            }
-        }
+    fn tell(&mut self, results: Vec<Value>) {
         self.input.extend(results);
     }
 }
@@ -90,4 +96,12 @@ impl Api for Responses {
 /// What a person should look at before this call is carried out.
 fn pending(call: &Value) -> Option<&Vec<Value>> {
     call["pending_safety_checks"].as_array().filter(|checks| !checks.is_empty())
+}
+
+/// The call as the host takes it, once the person let it go on.
+fn acknowledged(mut call: Value) -> Value {
+    if let Some(checks) = pending(&call).cloned() {
+        call["acknowledged_safety_checks"] = Value::Array(checks);
+    }
+    call
 }
