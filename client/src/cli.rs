@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::audit::AuditCommand;
+use crate::computer::{Dialect, Version};
 
 /// Hands plans to llm-osd, decides about held ones, and reads the audit log.
 ///
@@ -95,6 +96,18 @@ Examples:
 Examples:
   llmsh schema > plan.schema.json")]
     Schema,
+
+    /// Runs tool calls as models emit them: computer use and actions of the host.
+    ///
+    /// Each line of stdin is JSON of the API: a call, or a whole response that holds some. Each is answered by a line with
+    /// the results as the API expects them (docs/computer-use.md). Each action is a plan: the policy judges it, and what a
+    /// human must confirm waits for one.
+    #[command(after_help = "\
+Examples:
+  llmsh computer --dialect anthropic --tools --toolsets fs,exec > tools.json
+  echo '{\"type\":\"tool_use\",\"id\":\"t-1\",\"toolset_name\":\"computer\",\"name\":\"screenshot\",\"input\":{}}' | llmsh computer --dialect anthropic
+  agent | llmsh computer --dialect openai > results.jsonl")]
+    Computer(ComputerArgs),
 
     /// Asks the host whether it is there.
     #[command(after_help = "\
@@ -219,6 +232,37 @@ pub(crate) struct DoArgs {
     pub(crate) request_id: Option<String>,
     #[command(flatten)]
     pub(crate) sending: Sending,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ComputerArgs {
+    /// Whose API the calls are of.
+    #[arg(long)]
+    pub(crate) dialect: Dialect,
+    /// Prints the `tools` of an API request, and ends.
+    #[arg(long)]
+    pub(crate) tools: bool,
+    /// Which computer tool; by default the newest one.
+    #[arg(long, requires = "tools")]
+    pub(crate) tool: Option<Version>,
+    /// Actions of the host beside the computer, by capability, such as fs,exec.
+    #[arg(long, requires = "tools", value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) toolsets: Vec<String>,
+    /// Adds a screenshot to the last result of a line where the model did not ask for one. Results of OpenAI always have one.
+    #[arg(long)]
+    pub(crate) screenshot_after: bool,
+    /// How long a screenshot waits at most until nothing is drawn any more.
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(..=60_000))]
+    pub(crate) settle_ms: u64,
+    /// Scales screenshots down to this many pixels on the longer edge, where the API would take larger ones.
+    #[arg(long, value_name = "PX", value_parser = clap::value_parser!(u32).range(64..))]
+    pub(crate) max_edge: Option<u32>,
+    /// How long a call waits for a human who must confirm it; after that the model is told, and the same call waits on.
+    #[arg(long, value_name = "S", default_value_t = 45, value_parser = clap::value_parser!(u64).range(..=86_400))]
+    pub(crate) hold_s: u64,
+    /// The session that the plans belong to; by default one that names this process.
+    #[arg(long, value_name = "ID")]
+    pub(crate) session: Option<String>,
 }
 
 #[derive(Debug, Args)]

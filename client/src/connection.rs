@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,7 @@ use serde_json::value::RawValue;
 use crate::answer::Answer;
 use crate::exit::Failure;
 use crate::frames::one_line;
+use crate::output;
 
 /// The longest answer that is read; a host's default limit is 32 MiB.
 const MAX_ANSWER: u64 = 1 << 30;
@@ -94,11 +96,19 @@ pub(crate) struct Host {
     option: &'static str,
     /// What the host holds for a connection, such as a key that is down, lasts as long as this.
     connection: RefCell<Option<UnixStream>>,
+    /// Whether what runs is cancelled once nobody reads stdout.
+    ends_with_stdout: bool,
 }
 
 impl Host {
     fn new(socket: PathBuf, option: &'static str) -> Self {
-        Self { socket, option, connection: RefCell::default() }
+        Self { socket, option, connection: RefCell::default(), ends_with_stdout: false }
+    }
+
+    /// From now on, whoever reads stdout and goes away while an answer is awaited ends the connection, and with it what
+    /// runs.
+    pub(crate) fn ends_with_stdout(self) -> Self {
+        Self { ends_with_stdout: true, ..self }
     }
 
     /// Sends one frame and returns the answer's line, without its LF.
@@ -111,6 +121,9 @@ impl Host {
         let mut stream = kept.map_or_else(|| UnixStream::connect(&self.socket).map_err(no_host), Ok)?;
         // A frame beyond the limit is answered before it is read to its end: the answer counts, not the broken pipe.
         let written = stream.write_all(frame).and_then(|()| stream.write_all(b"\n"));
+        if self.ends_with_stdout {
+            output::until_readable(stream.as_fd())?;
+        }
         let mut line = Vec::new();
         let read = BufReader::new(&stream).take(MAX_ANSWER).read_until(b'\n', &mut line);
         if line.pop() != Some(b'\n') {

@@ -22,6 +22,23 @@ impl Fields {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| &**value)
     }
 
+    /// Takes the first field of this name out.
+    pub(crate) fn take(&mut self, name: &str) -> Option<Box<RawValue>> {
+        let index = self.0.iter().position(|(key, _)| key == name)?;
+        Some(self.0.remove(index).1)
+    }
+
+    /// The names, in the order they stand.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(key, _)| key.as_str())
+    }
+
+    /// The fields that are not null.
+    pub(crate) fn without_null(mut self) -> Self {
+        self.0.retain(|(_, value)| value.get() != "null");
+        self
+    }
+
     /// The string that a field holds.
     pub(crate) fn text(&self, name: &str) -> Option<String> {
         serde_json::from_str(self.get(name)?.get()).ok()

@@ -95,6 +95,11 @@ pub(crate) enum Failure {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Nobody reads the answers any more.
+    #[error(
+        "whoever reads the answers is gone, so what ran is cancelled; how it ended tells: llmsh audit show"
+    )]
+    ReaderGone,
     /// stdout cannot be written.
     #[error("cannot write to stdout: {0}; the host has answered, see: llmsh audit show")]
     Stdout(std::io::Error),
@@ -108,7 +113,7 @@ impl Failure {
             Failure::NoHost { .. } | Failure::NoAnswer(_) => Exit::Unreachable,
             Failure::Refused { code, .. } => Exit::for_code(code),
             Failure::NotApproved(_) => Exit::Refused,
-            Failure::Save { .. } | Failure::Stdout(_) => Exit::Failed,
+            Failure::Save { .. } | Failure::ReaderGone | Failure::Stdout(_) => Exit::Failed,
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Data goes to stdout as JSON, words go to stderr, and the exit code tells how it ended ([`exit::Exit`]).
 //!
-//! - It knows no capability: what a host can do it asks the host (`host.describe`).
+//! - It knows no capability: what a host can do it asks the host (`host.describe`). The one exception is [`computer`], which
+//!   has names of actions as data.
 //! - It decides nothing: a frame goes to the host as it was written, and the host refuses what is wrong with it.
 //! - What a requester wrote reaches a terminal as printable ASCII only ([`screen`]).
 #![forbid(unsafe_code)]
@@ -12,6 +13,7 @@ mod approve;
 mod audit;
 mod cli;
 mod compose;
+mod computer;
 mod connection;
 mod describe;
 mod envelope;
@@ -61,6 +63,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Do(args) => compose::run(&sockets.plan()?, args, pretty)?,
         Command::Describe { action } => describe::describe(&sockets.plan()?, action, pretty)?,
         Command::Schema => schema::schema(&sockets.plan()?, pretty)?,
+        Command::Computer(args) => computer::run(sockets.plan()?, args, pretty)?,
         Command::Ping => describe::ping(&sockets.plan()?, pretty)?,
         Command::Pending => approve::pending(&sockets.approval()?, pretty)?,
         Command::Approve(args) => approve::approve(&sockets.approval()?, &args)?,

@@ -2,6 +2,10 @@
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 
 use crate::exit::Failure;
 use crate::screen::is_hidden;
@@ -16,6 +20,23 @@ pub(crate) fn print(json: &str, pretty: bool) -> Result<(), Failure> {
     }
     text.push('\n');
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(Failure::Stdout)
+}
+
+/// Waits until there is something to read, or the end of it. Whoever read stdout and is gone ends the wait: nobody is left
+/// to tell what comes.
+pub(crate) fn until_readable(source: BorrowedFd<'_>) -> Result<(), Failure> {
+    let stdout = std::io::stdout();
+    let stdout = stdout.as_fd();
+    loop {
+        // Of stdout only what is always told: that the other end is closed.
+        let mut waiting = [PollFd::new(&source, PollFlags::IN), PollFd::new(&stdout, PollFlags::empty())];
+        match poll(&mut waiting, None) {
+            Err(Errno::INTR) => continue,
+            Err(e) => return Err(Failure::Stdout(e.into())),
+            Ok(_) if !waiting[1].revents().is_empty() => return Err(Failure::ReaderGone),
+            Ok(_) => return Ok(()),
+        }
+    }
 }
 
 fn escaped(json: &str) -> String {

@@ -85,28 +85,50 @@ pub(crate) fn one(host: &Host, frame: &[u8], sending: &Sending, pretty: bool) ->
 
 #[derive(Deserialize)]
 #[serde(tag = "decision", rename_all = "snake_case")]
-enum Decision {
+pub(crate) enum Decision {
     Approved { token: String },
     Denied {},
     Expired {},
     Pending {},
 }
 
+/// A plan that a human must confirm, as far as its caller knows.
+pub(crate) struct Held {
+    pub(crate) pending_id: String,
+    wait_secret: String,
+}
+
+impl Held {
+    /// What an answer says of the plan that it is about, if that is held. A human is told how to decide.
+    pub(crate) fn of(answer: &Answer) -> Option<Self> {
+        let held = Self {
+            pending_id: answer.pending_id()?.to_owned(),
+            wait_secret: answer.meta.wait_secret.clone()?,
+        };
+        screen::say(&format!("held for a human, who decides with: llmsh approve {}", held.pending_id));
+        Some(held)
+    }
+
+    /// Waits until a human decides, the plan is no longer held, or the time is over.
+    pub(crate) fn wait(&self, host: &Host, session: Option<&str>, wait_ms: u64) -> Result<Decision, Failure> {
+        let Self { pending_id, wait_secret } = self;
+        let wait_ms = wait_ms.min(ROUND_MS);
+        let params =
+            serde_json::json!({"pending_id": pending_id, "wait_secret": wait_secret, "wait_ms": wait_ms});
+        let output = host.ask("host.await_confirmation", &params, session)?;
+        serde_json::from_str(output.get())
+            .map_err(|e| Failure::NoAnswer(format!("the host's decision has another shape: {e}")))
+    }
+}
+
 /// Waits until a human decides about a held plan, or it is no longer held.
 fn decision(host: &Host, frame: &[u8], answer: &Answer) -> Result<Decision, Failure> {
-    let (Some(pending_id), Some(wait_secret)) = (answer.pending_id(), &answer.meta.wait_secret) else {
-        return Ok(Decision::Pending {});
-    };
-    screen::say(&format!("held for a human, who decides with: llmsh approve {pending_id}"));
+    let Some(held) = Held::of(answer) else { return Ok(Decision::Pending {}) };
     let session = envelope::session(frame);
     loop {
-        let params =
-            serde_json::json!({"pending_id": pending_id, "wait_secret": wait_secret, "wait_ms": ROUND_MS});
-        let output = host.ask("host.await_confirmation", &params, session.as_deref())?;
-        match serde_json::from_str(output.get()) {
-            Ok(Decision::Pending {}) => {}
-            Ok(decided) => return Ok(decided),
-            Err(e) => return Err(Failure::NoAnswer(format!("the host's decision has another shape: {e}"))),
+        match held.wait(host, session.as_deref(), ROUND_MS)? {
+            Decision::Pending {} => {}
+            decided => return Ok(decided),
         }
     }
 }
