@@ -106,7 +106,7 @@ class Host:
             raise Failure("llmsh computer ended; what it said stands above")
         results = json.loads(line)
         if not isinstance(results, list):
-            raise Failure(f"llmsh computer did nothing: {json.dumps(results)[:200]}")
+            raise Failure(f"llmsh computer cannot go on: {json.dumps(results)[:200]}")
         return results
 
 

@@ -47,7 +47,7 @@ impl Host {
         match self.stdout.read_line(&mut line) {
             Ok(1..) => match serde_json::from_str(&line).map_err(misunderstood)? {
                 Value::Array(results) => Ok(results),
-                refused => Err(Failure(format!("llmsh computer did nothing: {refused}"))),
+                refused => Err(Failure(format!("llmsh computer cannot go on: {refused}"))),
             },
             _ => Err(Failure("llmsh computer ended; what it said stands above".to_owned())),
         }
