@@ -57,7 +57,8 @@ def work(api, host, args):
         if text:
             say(text)
         for name, params in calls:
-            say(f"-> {name} {json.dumps(params, ensure_ascii=False)}", 200)
+            params = params if isinstance(params, str) else json.dumps(params, ensure_ascii=False)
+            say(f"-> {name} {params}", 200)
         results = host.do(items)
         for result in results:
             say(f"<- {api.outcome(result)}", 200)
@@ -179,10 +180,9 @@ class OpenAI:
         """What the model says, and what it calls."""
         parts = [part for item in output if item["type"] == "message" for part in item["content"]]
         text = "\n".join(part.get("text") or part.get("refusal", "") for part in parts)
-        calls = [(item["name"], item["arguments"]) for item in output if item["type"] == "function_call"]
-        calls += [("computer", item.get("actions") or item.get("action"))
-                  for item in output if item["type"] == "computer_call"]
-        return text, calls
+        calls = [item for item in output if item["type"] in ("function_call", "computer_call")]
+        return text, [(item.get("name", "computer"),
+                       item.get("arguments") or item.get("actions") or item.get("action")) for item in calls]
 
     def tell(self, results):
         self.input += results

@@ -64,14 +64,12 @@ impl Api for Responses {
         let parts = of(output, "message").filter_map(|item| item["content"].as_array()).flatten();
         let said: Vec<_> =
             parts.map(|part| part["text"].as_str().unwrap_or(text(&part["refusal"]))).collect();
-        let functions = of(output, "function_call");
-        let functions =
-            functions.map(|item| (text(&item["name"]).to_owned(), text(&item["arguments"]).to_owned()));
-        let computer = of(output, "computer_call").map(|item| {
-            let actions = item.get("actions").unwrap_or(&item["action"]);
-            ("computer".to_owned(), actions.to_string())
+        let is_call = |item: &&Value| item["type"] == "function_call" || item["type"] == "computer_call";
+        let calls = output.iter().filter(is_call).map(|item| match item["arguments"].as_str() {
+            Some(arguments) => (text(&item["name"]).to_owned(), arguments.to_owned()),
+            None => ("computer".to_owned(), item.get("actions").unwrap_or(&item["action"]).to_string()),
         });
-        (said.join("\n"), functions.chain(computer).collect())
+        (said.join("\n"), calls.collect())
     }
 
     fn outcome(&self, result: &Value) -> String {

@@ -64,8 +64,9 @@ impl Dialect {
         assert!(request.header("content-type").unwrap().starts_with("application/json"));
         assert_eq!(request.body["model"], "a-model");
         let tools = request.body["tools"].as_array().expect("tools");
-        let (computers, others): (Vec<_>, Vec<_>) =
-            tools.iter().partition(|tool| tool["type"].as_str().is_some_and(|kind| kind.starts_with("computer")));
+        let (computers, others): (Vec<_>, Vec<_>) = tools
+            .iter()
+            .partition(|tool| tool["type"].as_str().is_some_and(|kind| kind.starts_with("computer")));
         assert_eq!(computers.len(), 1, "{tools:?}");
         let (system, first, results) = match self {
             Dialect::Anthropic => anthropic::read(request, said),

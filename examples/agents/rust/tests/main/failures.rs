@@ -190,7 +190,8 @@ fn the_key_stays_with_the_agent() {
     fs::create_dir(&folder).unwrap();
     let script = format!("#!/bin/sh\n/usr/bin/env >>{0}.env\nexec {0} \"$@\"\n", "REAL");
     let (wrapper, seen) = (folder.join("llmsh"), folder.join("env"));
-    let script = script.replace("REAL.env", seen.to_str().unwrap()).replace("REAL", beside("llmsh").to_str().unwrap());
+    let script =
+        script.replace("REAL.env", seen.to_str().unwrap()).replace("REAL", beside("llmsh").to_str().unwrap());
     fs::write(&wrapper, script).unwrap();
     fs::set_permissions(&wrapper, PermissionsExt::from_mode(0o755)).unwrap();
     each(|agent, dialect| {
@@ -219,10 +220,7 @@ fn what_a_model_says_does_not_drive_the_terminal() {
     each(|agent, dialect| {
         let evil = "a\u{1b}]52;c;aGk=\u{7}\u{9b}2J\u{202e}b\r";
         let call = Call::Tool("fs_list", json!({"path": format!("/{evil}"), "reason": evil}));
-        let script: Vec<Step> = vec![
-            step(Reply::Calls(vec![call])),
-            step(Reply::Says(evil.to_owned())),
-        ];
+        let script: Vec<Step> = vec![step(Reply::Calls(vec![call])), step(Reply::Says(evil.to_owned()))];
         let endpoint = Endpoint::start(dialect, script);
         let ran = agent.run(&host, &endpoint, &["--toolsets", "fs"]);
         endpoint.finish();

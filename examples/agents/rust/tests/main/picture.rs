@@ -19,14 +19,16 @@ impl Picture {
         let mut reader = decoder.read_info().unwrap();
         let mut bytes = vec![0; reader.output_buffer_size().unwrap()];
         let info = reader.next_frame(&mut bytes).unwrap();
-        let pixels = bytes.chunks_exact(info.color_type.samples()).map(|pixel| [pixel[0], pixel[1], pixel[2]]);
+        let pixels =
+            bytes.chunks_exact(info.color_type.samples()).map(|pixel| [pixel[0], pixel[1], pixel[2]]);
         Self { width: info.width, height: info.height, pixels: pixels.collect() }
     }
 
     /// The middle of what has this colour, if enough of it is there to click at.
     pub(crate) fn find(&self, colour: [u8; 3]) -> Option<(u32, u32)> {
         let found = (0..).zip(&self.pixels).filter(|(_, pixel)| **pixel == colour);
-        let found: Vec<_> = found.map(|(index, _): (u32, _)| (index % self.width, index / self.width)).collect();
+        let found: Vec<_> =
+            found.map(|(index, _): (u32, _)| (index % self.width, index / self.width)).collect();
         let middle = found.get(found.len() / 2)?;
         (found.len() > 1000).then_some(*middle)
     }

@@ -7,7 +7,8 @@ use crate::dialect::Dialect;
 use crate::endpoint::{Endpoint, Reply, Step, step};
 use crate::host::Host;
 
-const CHECKS: &str = r#"[{"id": "cu_sc_1", "code": "malicious_instructions", "message": "the page gives orders"}]"#;
+const CHECKS: &str =
+    r#"[{"id": "cu_sc_1", "code": "malicious_instructions", "message": "the page gives orders"}]"#;
 
 /// A move of the pointer that the endpoint wants a person to look at.
 fn checked() -> Value {
@@ -64,9 +65,10 @@ fn a_safety_check_is_acknowledged_only_where_the_person_said_so() {
 fn a_computer_tool_that_is_in_beta_is_asked_for_with_its_header() {
     let host = Host::with_display();
     for agent in [Agent::Python, Agent::Rust] {
-        for (tool, header) in
-            [("computer_20251124", "computer-use-2025-11-24"), ("computer_20250124", "computer-use-2025-01-24")]
-        {
+        for (tool, header) in [
+            ("computer_20251124", "computer-use-2025-11-24"),
+            ("computer_20250124", "computer-use-2025-01-24"),
+        ] {
             let script: Vec<Step> = vec![
                 Box::new(move |seen| {
                     let beta = seen.headers.iter().find(|(name, _)| name == "anthropic-beta");

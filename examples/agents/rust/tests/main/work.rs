@@ -45,7 +45,10 @@ fn does_a_task(agent: Agent, dialect: Dialect) {
         Box::new(|seen| {
             let offered = |name: &str| seen.tools.iter().any(|tool| tool == name);
             assert!(offered("fs_read") && offered("fs_write") && !offered("exec_run"), "{:?}", seen.tools);
-            assert!(!seen.headers.iter().any(|(name, _)| name == "anthropic-beta"), "the newest tool is not in beta");
+            assert!(
+                !seen.headers.iter().any(|(name, _)| name == "anthropic-beta"),
+                "the newest tool is not in beta"
+            );
             Reply::Calls(vec![Call::Screenshot])
         }),
         Box::new(|seen| {
@@ -62,14 +65,18 @@ fn does_a_task(agent: Agent, dialect: Dialect) {
         Box::new(move |seen| {
             assert!(!seen.only().failed, "{}", seen.only().words);
             wait_for("the text", || (fs::read_to_string(&typed).ok()? == "hello").then_some(()));
-            let note = json!({"path": wrote, "content": "said hello\n", "mode": "create", "reason": "keep a note"});
+            let note =
+                json!({"path": wrote, "content": "said hello\n", "mode": "create", "reason": "keep a note"});
             Reply::Calls(vec![Call::Tool("fs_write", note), Call::Screenshot])
         }),
         Box::new(move |seen| {
             assert_eq!(seen.results.len(), 2);
             assert!(seen.results.iter().all(|result| !result.failed), "{}", seen.results[0].words);
             assert!(seen.picture().find(PAPER).is_some());
-            Reply::Calls(vec![Call::Tool("fs_read", json!({"path": read, "reason": "see whether it is there"}))])
+            Reply::Calls(vec![Call::Tool(
+                "fs_read",
+                json!({"path": read, "reason": "see whether it is there"}),
+            )])
         }),
         Box::new(|seen| {
             assert!(seen.only().words.contains("said hello"), "{}", seen.only().words);
