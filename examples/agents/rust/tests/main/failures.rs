@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::agent::{Agent, KEY, Ran, TASK, each, path_of, run};
 use crate::dialect::{Call, Dialect};
@@ -238,7 +238,7 @@ fn wrong_usage_is_told_and_asks_nobody() {
     let host = host();
     for agent in [Agent::Python, Agent::Rust] {
         let endpoint = Endpoint::start(Dialect::Openai, Vec::new());
-        let mut command = agent.command(&host, &endpoint, &["--api", "telegraph"]);
+        let mut command = agent.command(&host, &endpoint, &["--max-turns", "telegraph"]);
         command.env_remove("PATH");
         let ran = run(command);
         endpoint.finish();
