@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use llm_os_core::Secret;
+use llm_os_core::{Code, Secret};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -20,6 +20,9 @@ use crate::tools;
 
 /// How long nothing must have been drawn for the screen to count as settled.
 const QUIET_MS: u64 = 100;
+
+/// How many pictures are taken for one screenshot, where the screen has another size each time.
+const MOST_PICTURES: usize = 3;
 
 /// How many held plans are remembered; a host holds not more for one user.
 const MOST_HELD: usize = 16;
@@ -87,7 +90,7 @@ struct Space {
     given: Value,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 struct Region {
     x: i64,
     y: i64,
@@ -140,28 +143,68 @@ impl<'a> Desk<'a> {
 
     /// The size that pictures have now.
     pub(crate) fn size(&mut self, limits: Limits) -> Result<(u32, u32), Trouble> {
-        let space = self.look(limits, &[], "computer: how large the screen is")?;
+        let space = self.look(limits, "computer: how large the screen is")?;
         Ok((space.width, space.height))
     }
 
     /// A picture of the whole screen within the limits, once the screen has settled.
     fn picture(&mut self, limits: Limits, reason: &str) -> Result<Picture, Trouble> {
-        let settled = match self.options.settle_ms {
-            0 => None,
-            most => Some(settle(QUIET_MS.min(most), most)),
+        let mut region = match &self.space {
+            Some(space) => space.region,
+            None => self.look(limits, reason)?.region,
         };
-        let wanted = self.look(limits, settled.as_slice(), reason)?;
-        let is_scaled = (wanted.width, wanted.height) != (wanted.region.width, wanted.region.height);
-        let params = match is_scaled {
-            true => json!({"width": wanted.width, "height": wanted.height}),
-            false => json!({}),
+        for _ in 0..MOST_PICTURES {
+            let (width, height) = self.fit(limits, region);
+            let size = match (width, height) == (region.width, region.height) {
+                true => json!({}),
+                false => json!({"width": width, "height": height}),
+            };
+            let output = self.capture("monitor.capture", size, limits, reason)?;
+            let given: Value = read(&output)?;
+            let mut space: Space = read(&given["space"].to_string())?;
+            space.given = given["space"].clone();
+            let is_as_expected = space.region == region;
+            region = space.region;
+            self.space = Some(space);
+            if is_as_expected {
+                return picture(&output);
+            }
+            // The screen has another size than it had, so the picture has the wrong one.
+        }
+        Err(Trouble::Told("the screen changes its size again and again; take a screenshot later".to_owned()))
+    }
+
+    /// The answer with a picture, once the screen has settled where it is the whole of it. One that is too long for the API
+    /// as a PNG is taken as a JPEG.
+    fn capture(
+        &mut self,
+        action: &'static str,
+        mut params: Value,
+        limits: Limits,
+        reason: &str,
+    ) -> Result<String, Trouble> {
+        let most = self.options.settle_ms;
+        let captured = Step::new(action, params.clone());
+        let steps = match most {
+            0 => vec![captured.clone()],
+            most => vec![settle(QUIET_MS.min(most), most), captured.clone()],
         };
-        let output = self.output(&[Step::new("monitor.capture", params)], reason)?;
-        let given: Value = read(&output)?;
-        let mut space: Space = read(&given["space"].to_string())?;
-        space.given = given["space"].clone();
-        self.space = Some(space);
-        picture(&output)
+        let output = match self.output(&steps, reason) {
+            // Some displays do not tell when something is drawn.
+            Err(Trouble::Told(words)) if most > 0 && words.starts_with(Code::UNAVAILABLE.as_str()) => {
+                self.options.settle_ms = 0;
+                self.output(&[captured], reason)?
+            }
+            output => output?,
+        };
+        if picture(&output)?.data.len() <= limits.length() {
+            return Ok(output);
+        }
+        if let Some(area) = params.as_object_mut().and_then(|params| params.remove("region")) {
+            params["target"] = json!({"region": area});
+        }
+        params["format"] = json!("jpeg");
+        self.output(&[Step::new("monitor.capture", params)], reason)
     }
 
     /// A part of the last picture, as sharp as the screen is.
@@ -192,14 +235,14 @@ impl<'a> Desk<'a> {
         };
         let full =
             (sharp(width, space.region.width, space.width), sharp(height, space.region.height, space.height));
-        let fitting = limits.within(self.options.max_edge).fit(full.0, full.1);
+        let fitting = self.fit(limits, Region { width: full.0, height: full.1, ..space.region });
         let mut params = json!({
             "region": {"x": left, "y": upper, "width": width, "height": height}, "space": space.given,
         });
         if fitting != full {
             params["max_edge"] = json!(fitting.0.max(fitting.1));
         }
-        picture(&self.output(&[Step::new("monitor.zoom", params)], reason)?)
+        picture(&self.capture("monitor.zoom", params, limits, reason)?)
     }
 
     /// Drags from where the pointer is, whose pixel need not be the middle of one of the picture.
@@ -249,20 +292,23 @@ impl<'a> Desk<'a> {
         if let Some(space) = &self.space {
             return Ok(space.clone());
         }
-        let space = self.look(limits, &[], reason)?;
+        let space = self.look(limits, reason)?;
         self.space = Some(space.clone());
         Ok(space)
     }
 
-    /// How a picture of the whole screen would be, after these steps.
-    fn look(&mut self, limits: Limits, before: &[Step], reason: &str) -> Result<Space, Trouble> {
-        let list = Step::new("monitor.list", json!({}));
-        let steps: Vec<_> = before.iter().cloned().chain([list]).collect();
-        let output: Value = read(&self.output(&steps, reason)?)?;
+    /// How a picture of the whole screen would be.
+    fn look(&mut self, limits: Limits, reason: &str) -> Result<Space, Trouble> {
+        let output: Value = read(&self.output(&[Step::new("monitor.list", json!({}))], reason)?)?;
         let region: Region = read(&output["bounds"].to_string())?;
-        let (width, height) = limits.within(self.options.max_edge).fit(region.width, region.height);
+        let (width, height) = self.fit(limits, region);
         let given = json!({"width": width, "height": height, "region": output["bounds"]});
         Ok(Space { width, height, region, given })
+    }
+
+    /// The size of a picture of a part of the screen.
+    fn fit(&self, limits: Limits, region: Region) -> (u32, u32) {
+        limits.within(self.options.max_edge).fit(region.width, region.height)
     }
 
     /// The output of the last of these steps.
@@ -300,13 +346,13 @@ impl<'a> Desk<'a> {
             }
             Decision::Denied {} => Err(Trouble::Told("a human denied it; nothing of it ran".to_owned())),
             Decision::Expired {} => Err(Trouble::Told(
-                "confirmation_required: nobody decided in time, and nothing of it ran; the same call again asks again"
+                "confirmation_required: nobody decided in time, and nothing of it ran; the same action again asks again"
                     .to_owned(),
             )),
             Decision::Pending {} => {
                 let words = format!(
                     "confirmation_required: a human must confirm it, and did not within {} s; nothing of it ran. It waits as \
-                     {id}: a person who may decides with \"llmsh approve {id}\". The same call again goes on waiting.",
+                     {id}: a person who may decides with \"llmsh approve {id}\". The same action again goes on waiting.",
                     self.options.hold.as_secs(),
                     id = plain(&held.pending_id),
                 );

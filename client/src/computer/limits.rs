@@ -10,23 +10,37 @@ pub(crate) struct Limits {
     /// How many squares of `patch` pixels may be begun.
     patches: u32,
     patch: u32,
+    /// How many characters the picture may be in base64.
+    length: usize,
 }
+
+/// What Anthropic's API takes of one picture, in base64.
+const ANTHROPIC_LENGTH: usize = 5 << 20;
 
 impl Limits {
     /// Models before Claude Opus 4.7. The API scales a larger picture down itself, and the coordinates are then wrong.
-    pub(crate) const ANTHROPIC: Self = Self { long: 1568, short: 1568, patches: 1568, patch: 28 };
+    pub(crate) const ANTHROPIC: Self =
+        Self { long: 1568, short: 1568, patches: 1568, patch: 28, length: ANTHROPIC_LENGTH };
     /// Models that know `computer_toolset_20260801`. The API refuses a larger picture. The edge is what it takes in a request
     /// with more than 20 pictures, which a conversation soon has; in a shorter one it would take 2576.
-    pub(crate) const TOOLSET: Self = Self { long: 2000, short: 2000, patches: 4784, patch: 28 };
+    pub(crate) const TOOLSET: Self =
+        Self { long: 2000, short: 2000, patches: 4784, patch: 28, length: ANTHROPIC_LENGTH };
     /// `detail: "original"`.
-    pub(crate) const OPENAI: Self = Self { long: 6000, short: 6000, patches: 10_000, patch: 32 };
+    pub(crate) const OPENAI: Self =
+        Self { long: 6000, short: 6000, patches: 10_000, patch: 32, length: usize::MAX };
     /// `computer-use-preview`, which sees a picture in tiles after scaling it to these edges.
-    pub(crate) const PREVIEW: Self = Self { long: 2048, short: 768, patches: u32::MAX, patch: 32 };
+    pub(crate) const PREVIEW: Self =
+        Self { long: 2048, short: 768, patches: u32::MAX, patch: 32, length: usize::MAX };
 
     /// The same with a shorter longest edge.
     pub(crate) fn within(self, edge: Option<u32>) -> Self {
         let edge = edge.unwrap_or(u32::MAX);
         Self { long: self.long.min(edge), short: self.short.min(edge), ..self }
+    }
+
+    /// How many characters the picture may be in base64.
+    pub(crate) fn length(self) -> usize {
+        self.length
     }
 
     /// The largest size of the same shape that is within the limits, and not larger than it is.
@@ -89,7 +103,7 @@ mod tests {
         check(Limits::ANTHROPIC, (1920, 1080), (1456, 819));
         check(Limits::ANTHROPIC, (1080, 1920), (819, 1456));
         check(Limits::TOOLSET, (2560, 1600), (2000, 1250));
-        check(Limits::OPENAI, (7680, 4320), (4266, 2400));
+        check(Limits::OPENAI, (7680, 4320), (4256, 2394));
         check(Limits::PREVIEW, (2560, 1600), (1229, 768));
         check(Limits::ANTHROPIC, (100_000, 1), (1568, 1));
     }

@@ -5,6 +5,7 @@ mod approve;
 mod ask;
 mod audit;
 mod compose;
+mod computer;
 mod daemon;
 mod examples;
 mod halt;
