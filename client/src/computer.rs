@@ -12,12 +12,15 @@ mod lines;
 mod offer;
 mod openai;
 mod parts;
+mod plans;
+mod space;
 
 use std::time::Duration;
 
 use crate::cli::ComputerArgs;
 use crate::computer::desk::{Desk, Options};
 use crate::computer::lines::Lines;
+use crate::computer::plans::Plans;
 use crate::connection::Host;
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -28,13 +31,8 @@ pub(crate) use crate::computer::offer::{Dialect, Version};
 pub(crate) fn run(host: Host, args: ComputerArgs, pretty: bool) -> Result<Exit, Failure> {
     let host = host.ends_with_stdout();
     let session = args.session.unwrap_or_else(|| format!("computer-{}", std::process::id()));
-    let options = Options {
-        session,
-        hold: Duration::from_secs(args.hold_s),
-        settle_ms: args.settle_ms,
-        max_edge: args.max_edge,
-    };
-    let mut desk = Desk::new(&host, options);
+    let plans = Plans::new(&host, session, Duration::from_secs(args.hold_s));
+    let mut desk = Desk::new(plans, Options { settle_ms: args.settle_ms, max_edge: args.max_edge });
     if args.tools {
         let tools = offer::tools(&host, &mut desk, args.dialect, args.tool, &args.toolsets)?;
         output::print(&tools.to_string(), pretty)?;

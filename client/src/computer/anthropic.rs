@@ -10,18 +10,16 @@ use serde_json::{Value, json};
 
 use crate::answer::Answer;
 use crate::computer::act::{Act, Point};
-use crate::computer::desk::{Desk, Done, Trouble, only_output};
+use crate::computer::desk::{Desk, Done, only_output};
 use crate::computer::input::Input;
 use crate::computer::limits::Limits;
 use crate::computer::parts::{Picture, parts};
+use crate::computer::plans::Trouble;
 use crate::envelope::Fields;
 use crate::exit::Failure;
 
 /// What the API expects for each action after one that failed, to the letter.
 const SKIPPED: &str = "Not executed: an earlier computer action in this turn failed.";
-
-/// The longest that a key is held or that a call waits, in seconds: the toolset's, and that of earlier versions.
-const LONGEST_S: (f64, f64) = (300.0, 100.0);
 
 /// A content block. What is no call is passed over, whatever else it has.
 #[derive(Deserialize)]
@@ -106,7 +104,13 @@ fn calls(line: &str) -> Result<(Vec<Call>, bool), String> {
         (_, Some(content)) if content.get().starts_with('"') => Ok((Vec::new(), false)),
         (_, Some(content)) => {
             let blocks: Vec<Block> = serde_json::from_str(content.get()).map_err(unread)?;
-            Ok((from_blocks(blocks)?, false))
+            let calls = from_blocks(blocks)?;
+            if !calls.is_empty() && fields.text("stop_reason").as_deref() == Some("max_tokens") {
+                return Err("the message was cut off (stop_reason is max_tokens), and a call of it may be; nothing was done, ask \
+                            for it again with a larger max_tokens"
+                    .to_owned());
+            }
+            Ok((calls, false))
         }
         (Some(other), None) => Err(format!("the line's type is \"{}\"; {shape}", excerpt(other))),
         (None, None) => Err(format!("the line has neither type nor content; {shape}")),
@@ -129,6 +133,7 @@ fn from_blocks(blocks: Vec<Block>) -> Result<Vec<Call>, String> {
 }
 
 /// Which computer a call is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Computer {
     Toolset,
     /// Every version before the toolset.
@@ -144,18 +149,26 @@ impl Computer {
         }
     }
 
-    fn limits(&self) -> Limits {
+    fn limits(self) -> Limits {
         match self {
             Computer::Toolset => Limits::TOOLSET,
             Computer::Earlier => Limits::ANTHROPIC,
         }
     }
 
+    /// The longest that a key is held or that a call waits, in seconds.
+    fn longest_s(self) -> f64 {
+        match self {
+            Computer::Toolset => 300.0,
+            Computer::Earlier => 100.0,
+        }
+    }
+
     /// Does what a call asks for; the content of its result.
-    fn act(&self, call: &Call, desk: &mut Desk<'_>) -> Result<Result<Vec<Value>, Vec<Value>>, Failure> {
+    fn act(self, call: &Call, desk: &mut Desk<'_>) -> Result<Result<Vec<Value>, Vec<Value>>, Failure> {
         let asked = match self {
             Computer::Toolset => Input::read(&call.name, &call.input)
-                .and_then(|input| member(&call.name, input, LONGEST_S.0))
+                .and_then(|input| member(&call.name, input, self))
                 .map(|act| (call.name.clone(), act)),
             Computer::Earlier => earlier(&call.input),
         };
@@ -177,26 +190,25 @@ fn earlier(input: &str) -> Result<(String, Act), String> {
     let mut input = Input::read("computer", input)?;
     let name: String = input.need("action", "the name of an action")?;
     let input = input.called(&name);
-    // It drags from where the pointer is where no start is given, and holds what `key` names.
-    let act = member(&name, input, LONGEST_S.1)?;
+    let act = member(&name, input, Computer::Earlier)?;
     Ok((name, act))
 }
 
-/// What a member of the toolset is asked for. Earlier versions have the same names and parameters, and fewer of them.
-fn member(name: &str, mut input: Input, longest_s: f64) -> Result<Act, String> {
-    let is_earlier = longest_s < LONGEST_S.0;
+/// What a member of the toolset is asked for. Earlier versions have the same names and parameters, and fewer of them; but they
+/// drag from where the pointer is where no start is given, and hold what `key` names.
+fn member(name: &str, mut input: Input, computer: Computer) -> Result<Act, String> {
     let act = match name {
         "screenshot" => Act::Screenshot,
         "zoom" => Act::Zoom(input.need("region", "[x0, y0, x1, y1], four whole numbers")?),
-        "left_click" => click("left", 1, &mut input, is_earlier)?,
-        "right_click" => click("right", 1, &mut input, is_earlier)?,
-        "middle_click" => click("middle", 1, &mut input, is_earlier)?,
-        "double_click" => click("left", 2, &mut input, is_earlier)?,
-        "triple_click" => click("left", 3, &mut input, is_earlier)?,
+        "left_click" => click("left", 1, &mut input, computer)?,
+        "right_click" => click("right", 1, &mut input, computer)?,
+        "middle_click" => click("middle", 1, &mut input, computer)?,
+        "double_click" => click("left", 2, &mut input, computer)?,
+        "triple_click" => click("left", 3, &mut input, computer)?,
         "left_click_drag" => {
-            let start: Option<Point> = match is_earlier {
-                true => input.get("start_coordinate", POINT)?,
-                false => Some(input.need("start_coordinate", POINT)?),
+            let start: Option<Point> = match computer {
+                Computer::Earlier => input.get("start_coordinate", POINT)?,
+                Computer::Toolset => Some(input.need("start_coordinate", POINT)?),
             };
             let path = start.into_iter().chain([input.need("coordinate", POINT)?]).collect();
             Act::Drag { path, held: held(&mut input, "text")? }
@@ -214,8 +226,10 @@ fn member(name: &str, mut input: Input, longest_s: f64) -> Result<Act, String> {
             }
             Act::Press { chords: chords(&input.need::<String>("text", KEYS)?), repeat }
         }
-        "hold_key" => Act::Hold { keys: input.need("text", KEYS)?, ms: duration(&mut input, longest_s)? },
-        "wait" => Act::Wait { ms: duration(&mut input, longest_s)? },
+        "hold_key" => {
+            Act::Hold { keys: input.need("text", KEYS)?, ms: duration(&mut input, computer.longest_s())? }
+        }
+        "wait" => Act::Wait { ms: duration(&mut input, computer.longest_s())? },
         other => {
             return Err(format!("there is no computer action \"{}\"; nothing was done", excerpt(other)));
         }
@@ -228,10 +242,10 @@ const POINT: &str = "[x, y], two whole numbers";
 const KEYS: &str = "keys joined with +, such as ctrl+s";
 const TIMES: &str = "a whole number from 1 to 100";
 
-fn click(button: &'static str, count: u8, input: &mut Input, is_earlier: bool) -> Result<Act, String> {
+fn click(button: &'static str, count: u8, input: &mut Input, computer: Computer) -> Result<Act, String> {
     let at = input.get("coordinate", POINT)?;
     let mut held = held(input, "text")?;
-    if is_earlier && held.is_empty() {
+    if computer == Computer::Earlier && held.is_empty() {
         held = self::held(input, "key")?;
     }
     Ok(Act::Click { button, count, at, held })
@@ -268,7 +282,7 @@ fn duration(input: &mut Input, longest_s: f64) -> Result<u64, String> {
     let expected = format!("seconds, from 0 to {longest_s}");
     let seconds: f64 = input.need("duration", &expected)?;
     match std::time::Duration::try_from_secs_f64(seconds) {
-        Ok(duration) if seconds <= longest_s => Ok(duration.as_millis() as u64),
+        Ok(duration) if seconds <= longest_s => Ok(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
         Ok(_) | Err(_) => Err(input.wrong("duration", &seconds.to_string(), &expected)),
     }
 }

@@ -1,8 +1,7 @@
 //! The host's desktop as a model sees it: what runs as plans, in the pixels of the last picture.
 
-use std::time::{Duration, Instant};
-
-use llm_os_core::{Code, Secret};
+use llm_os_core::Code;
+use llm_os_core::error::excerpt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -11,11 +10,9 @@ use crate::answer::Answer;
 use crate::computer::act::{Act, Point, Step, settle};
 use crate::computer::limits::Limits;
 use crate::computer::parts::{Picture, parts};
-use crate::connection::Host;
+use crate::computer::plans::{Plans, Trouble};
+use crate::computer::space::{Region, Space};
 use crate::envelope;
-use crate::exit::{Exit, Failure};
-use crate::screen::plain;
-use crate::send::{Decision, Held};
 use crate::tools;
 
 /// How long nothing must have been drawn for the screen to count as settled.
@@ -23,32 +20,6 @@ const QUIET_MS: u64 = 100;
 
 /// How many pictures are taken for one screenshot, where the screen has another size each time.
 const MOST_PICTURES: usize = 3;
-
-/// How many held plans are remembered; a host holds not more for one user.
-const MOST_HELD: usize = 16;
-
-/// Why something was not done, or not to its end.
-#[derive(Debug)]
-pub(crate) enum Trouble {
-    /// The model is told.
-    Told(String),
-    /// There is nobody to tell, or nothing to tell it with.
-    Ends(Failure),
-}
-
-impl From<Failure> for Trouble {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::ReaderGone | Failure::Stdout(_) => Trouble::Ends(failure),
-            Failure::Usage(_)
-            | Failure::NoHost { .. }
-            | Failure::NoAnswer(_)
-            | Failure::Refused { .. }
-            | Failure::NotApproved(_)
-            | Failure::Save { .. } => Trouble::Told(failure.to_string()),
-        }
-    }
-}
 
 /// What came of an act.
 #[derive(Debug)]
@@ -59,10 +30,6 @@ pub(crate) enum Done {
 
 /// How things are done.
 pub(crate) struct Options {
-    /// The session of every plan.
-    pub(crate) session: String,
-    /// How long a human has for a decision before the model is told.
-    pub(crate) hold: Duration,
     /// How long a picture waits at most for the screen to settle.
     pub(crate) settle_ms: u64,
     /// The longest edge of a picture.
@@ -70,37 +37,15 @@ pub(crate) struct Options {
 }
 
 pub(crate) struct Desk<'a> {
-    host: &'a Host,
+    plans: Plans<'a>,
     options: Options,
-    plans: u64,
-    /// Plans that nobody decided about yet, by their actions: the same ones again wait on.
-    held: Vec<(String, Held)>,
     /// The last picture, in whose pixels the model speaks.
     space: Option<Space>,
 }
 
-/// A picture's size and the part of the screen that it shows; `space` of the host's actions.
-#[derive(Clone, Debug, Deserialize)]
-struct Space {
-    width: u32,
-    height: u32,
-    region: Region,
-    /// The same as it came.
-    #[serde(skip)]
-    given: Value,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-struct Region {
-    x: i64,
-    y: i64,
-    width: u32,
-    height: u32,
-}
-
 impl<'a> Desk<'a> {
-    pub(crate) fn new(host: &'a Host, options: Options) -> Self {
-        Self { host, options, plans: 0, held: Vec::new(), space: None }
+    pub(crate) fn new(plans: Plans<'a>, options: Options) -> Self {
+        Self { plans, options, space: None }
     }
 
     /// Does one thing that the dialect calls `name`.
@@ -136,9 +81,14 @@ impl<'a> Desk<'a> {
 
     /// Calls an action of the host by the name that it has as a tool. The answer may be that of an action that failed.
     pub(crate) fn call(&mut self, tool_name: &str, arguments: envelope::Fields) -> Result<Answer, Trouble> {
+        // The protocol's own verbs are for the program that speaks with the host, and no tools.
+        if tool_name.starts_with("host_") {
+            let name = excerpt(tool_name);
+            return Err(Trouble::Told(format!("there is no tool \"{name}\"; nothing was done")));
+        }
         // A capability's name has no underscore, so the first one is the dot.
         let action = tools::action(&tool_name.replacen('_', ".", 1), arguments);
-        self.send(&[action])
+        self.plans.send(&[action])
     }
 
     /// The size that pictures have now.
@@ -273,13 +223,18 @@ impl<'a> Desk<'a> {
     }
 
     fn perform(&mut self, steps: &[Step], reason: &str) -> Result<Done, Trouble> {
-        let done = self.output(steps, reason);
-        if let ([Step { action: "keyboard.down", params }, ..], Err(Trouble::Told(_))) = (steps, &done) {
-            // The keys may be down, and the step that releases them did not run. Where they are not, there is nothing to do.
+        let answer = self.send(steps, reason)?;
+        if let (Some(words), [Step { action: "keyboard.down", params }, ..]) = (answer.words(), steps)
+            && only_output(&answer).is_some()
+        {
+            // The keys are down, and the step that releases them did not run.
             let release = Step::new("keyboard.up", params.clone());
-            self.send(&[release.write(reason)])?;
+            return match self.send(&[release], reason) {
+                Err(Trouble::Ends(failure)) => Err(Trouble::Ends(failure)),
+                Ok(_) | Err(Trouble::Told(_)) => Err(Trouble::Told(words)),
+            };
         }
-        let output: Value = read(&done?)?;
+        let output: Value = read(&last_output(answer)?)?;
         let elsewhere = &output["elsewhere"];
         if elsewhere.is_null() {
             return Ok(Done::Text("OK".to_owned()));
@@ -313,110 +268,31 @@ impl<'a> Desk<'a> {
 
     /// The output of the last of these steps.
     fn output(&mut self, steps: &[Step], reason: &str) -> Result<String, Trouble> {
+        last_output(self.send(steps, reason)?)
+    }
+
+    fn send(&mut self, steps: &[Step], reason: &str) -> Result<Answer, Trouble> {
         let actions: Vec<_> = steps.iter().map(|step| step.write(reason)).collect();
-        let answer = self.send(&actions)?;
-        if let Some(words) = answer.words() {
-            return Err(Trouble::Told(words));
-        }
-        let output = answer.results.into_iter().next_back().and_then(|result| result.output);
-        output.map(|output| output.get().to_owned()).ok_or_else(|| unlike(&"it has no output"))
-    }
-
-    /// Sends a plan, and waits for a human where one must confirm it. What comes back is never held.
-    fn send(&mut self, actions: &[String]) -> Result<Answer, Trouble> {
-        self.plans += 1;
-        let request = format!("{}-{}", self.options.session, self.plans);
-        let frame = tools::plan(&request, Some(&self.options.session), actions);
-        let key = actions.join(",");
-        let held = match self.held.iter().position(|(held, _)| *held == key) {
-            Some(index) => self.held.remove(index).1,
-            None => {
-                let answer = self.exchange(frame.as_bytes())?;
-                match Held::of(&answer) {
-                    Some(held) if answer.exit() == Exit::ConfirmationNeeded => held,
-                    Some(_) | None => return Ok(answer),
-                }
-            }
-        };
-        match self.decision(&held)? {
-            Decision::Approved { token } => {
-                let frame = envelope::confirmed(frame.as_bytes(), &Secret::new(token))
-                    .map_err(|e| Trouble::Told(format!("the plan cannot be confirmed: {e}")))?;
-                self.exchange(&frame)
-            }
-            Decision::Denied {} => Err(Trouble::Told("a human denied it; nothing of it ran".to_owned())),
-            Decision::Expired {} => Err(Trouble::Told(
-                "confirmation_required: nobody decided in time, and nothing of it ran; the same action again asks again"
-                    .to_owned(),
-            )),
-            Decision::Pending {} => {
-                let words = format!(
-                    "confirmation_required: a human must confirm it, and did not within {} s; nothing of it ran. It waits as \
-                     {id}: a person who may decides with \"llmsh approve {id}\". The same action again goes on waiting.",
-                    self.options.hold.as_secs(),
-                    id = plain(&held.pending_id),
-                );
-                if self.held.len() == MOST_HELD {
-                    self.held.remove(0);
-                }
-                self.held.push((key, held));
-                Err(Trouble::Told(words))
-            }
-        }
-    }
-
-    /// Waits for a human as long as one has.
-    fn decision(&self, held: &Held) -> Result<Decision, Trouble> {
-        let until = Instant::now() + self.options.hold;
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let wait_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-            match held.wait(self.host, Some(&self.options.session), wait_ms)? {
-                Decision::Pending {} if wait_ms > 0 => {}
-                decided => return Ok(decided),
-            }
-        }
-    }
-
-    fn exchange(&self, frame: &[u8]) -> Result<Answer, Trouble> {
-        Ok(self.host.read(&self.host.exchange(frame)?)?)
-    }
-}
-
-impl Space {
-    /// The `space` to send, once it is clear that all points are inside of the picture.
-    fn holding(&self, name: &str, points: &[Point]) -> Result<Value, Trouble> {
-        let (width, height) = (i64::from(self.width), i64::from(self.height));
-        let outside = |[x, y]: &&Point| !(0..width).contains(x) || !(0..height).contains(y);
-        match points.iter().find(outside) {
-            None => Ok(self.given.clone()),
-            Some([x, y]) => Err(Trouble::Told(format!(
-                "{name}: ({x}, {y}) is outside of the screenshot, which is {width}x{height}: x goes from 0 to {}, y from 0 to \
-                 {}; nothing was done",
-                width - 1,
-                height - 1
-            ))),
-        }
-    }
-
-    /// The pixel of the picture that shows a pixel of the screen.
-    fn shown(&self, [x, y]: Point) -> Point {
-        let Region { x: left, y: upper, width, height } = self.region;
-        let scaled = |at: i64, to: u32, from: u32| at * i64::from(to) / i64::from(from.max(1));
-        [scaled(x - left, self.width, width), scaled(y - upper, self.height, height)]
-    }
-
-    /// The pixel of the screen under the middle of a pixel of the picture, as the host finds it.
-    fn on_screen(&self, [x, y]: Point) -> Point {
-        let Region { x: left, y: upper, width, height } = self.region;
-        let scaled =
-            |at: i64, to: u32, from: u32| (2 * at + 1) * i64::from(to) / (2 * i64::from(from.max(1)));
-        [left + scaled(x, width, self.width), upper + scaled(y, height, self.height)]
+        self.plans.send(&actions)
     }
 }
 
 fn picture(output: &str) -> Result<Picture, Trouble> {
     parts(output).1.into_iter().next().ok_or_else(|| unlike(&"it has no picture"))
+}
+
+/// The output of the one result of an answer, if it has one.
+pub(crate) fn only_output(answer: &Answer) -> Option<&RawValue> {
+    answer.results.first()?.output.as_deref()
+}
+
+/// The output of the last result, where all went well.
+fn last_output(answer: Answer) -> Result<String, Trouble> {
+    if let Some(words) = answer.words() {
+        return Err(Trouble::Told(words));
+    }
+    let output = answer.results.into_iter().next_back().and_then(|result| result.output);
+    output.map(|output| output.get().to_owned()).ok_or_else(|| unlike(&"it has no output"))
 }
 
 fn read<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, Trouble> {
@@ -425,9 +301,4 @@ fn read<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, Trouble> {
 
 fn unlike(why: &dyn std::fmt::Display) -> Trouble {
     Trouble::Told(format!("the host's answer has another shape: {why}"))
-}
-
-/// The output of the one result of an answer, if it has one.
-pub(crate) fn only_output(answer: &Answer) -> Option<&RawValue> {
-    answer.results.first()?.output.as_deref()
 }

@@ -3,8 +3,9 @@
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 
-use crate::computer::desk::{Desk, Trouble};
+use crate::computer::desk::Desk;
 use crate::computer::limits::Limits;
+use crate::computer::plans::Trouble;
 use crate::connection::Host;
 use crate::exit::Failure;
 use crate::tools::{self, Tool};

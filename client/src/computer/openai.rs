@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 
 use crate::answer::Answer;
 use crate::computer::act::{Act, Point};
-use crate::computer::desk::{Desk, Done, Trouble, only_output};
+use crate::computer::desk::{Desk, Done, only_output};
 use crate::computer::input::Input;
 use crate::computer::limits::Limits;
 use crate::computer::parts::{Picture, parts};
+use crate::computer::plans::Trouble;
 use crate::envelope::Fields;
 use crate::exit::Failure;
 
@@ -32,6 +33,7 @@ struct Item {
     #[serde(rename = "type")]
     kind: String,
     call_id: Option<String>,
+    status: Option<String>,
     action: Option<Box<RawValue>>,
     actions: Option<Vec<Box<RawValue>>>,
     #[serde(default)]
@@ -92,8 +94,11 @@ pub(crate) fn answer(line: &str, desk: &mut Desk<'_>) -> Result<Value, Failure> 
                     Ok(Done::Picture(picture)) => picture,
                     Ok(Done::Text(words)) | Err(Trouble::Told(words)) => {
                         // The API takes no computer_call_output without a picture.
-                        let words =
-                            failed.map_or_else(|| words.clone(), |failed| format!("{failed}\n{words}"));
+                        let words = match failed {
+                            Some(failed) if failed.ends_with(&words) => failed,
+                            Some(failed) => format!("{failed}\n{words}"),
+                            None => words,
+                        };
                         let message =
                             format!("{id} cannot be answered, since there is no screenshot: {words}");
                         let mut error = error("server_error", Some("no_screenshot"), &message);
@@ -167,6 +172,11 @@ fn from_items(items: Vec<Item>) -> Result<Vec<Call>, Value> {
             malformed(&format!("a {kind} has no {field}, so it cannot be answered; nothing was done"))
         };
         let id = item.call_id.clone().filter(|id| !id.is_empty()).ok_or_else(|| missing("call_id"))?;
+        if item.status.as_deref().is_some_and(|status| status != "completed") {
+            let message =
+                format!("{id} was cut off (its status is not completed); nothing was done, ask for it again");
+            return Err(malformed(&message));
+        }
         if kind == "function_call" {
             let name = item.name.ok_or_else(|| missing("name"))?;
             calls.push(Call::Function { id, name, arguments: item.arguments.unwrap_or_default() });

@@ -18,7 +18,7 @@ fn holding(decisions: Vec<Value>) -> Peer {
             let decision = decisions.get(asked.fetch_add(1, Ordering::Relaxed));
             decision.map_or_else(|| refused("validation_failed"), told)
         }
-        "mouse.click" | "fs.remove" if frame["confirmation"]["token"] != TOKEN => {
+        "mouse.click" | "fs.remove" | "keyboard.down" if frame["confirmation"]["token"] != TOKEN => {
             let error =
                 json!({"code": "confirmation_required", "message": "asks", "details": {"pending_id": "p-1"}});
             answer(&json!([{"action": action, "status": "not_run"}]), &error)
@@ -94,6 +94,15 @@ fn another_call_is_another_plan() {
 }
 
 #[test]
+fn keys_of_a_plan_that_is_held_are_not_released_since_none_is_down() {
+    let peer = holding(vec![json!({"decision": "pending"})]);
+    let call = computer_call("c", json!([{"type": "move", "x": 1, "y": 2, "keys": ["CTRL"]}]));
+    start(&peer, "openai", "0").ask(&call);
+    let expected = ["monitor.list", "keyboard.down", "host.await_confirmation", "monitor.wait"];
+    assert_eq!(actions(&peer), expected);
+}
+
+#[test]
 fn a_call_that_a_human_denies_or_lets_expire_is_told_as_that() {
     for (decision, expected) in [("denied", "a human denied it"), ("expired", "nobody decided in time")] {
         let peer = holding(vec![json!({"decision": decision}), json!({"decision": decision})]);
@@ -116,9 +125,14 @@ fn it_never_connects_to_the_approval_socket_and_asks_for_nothing_of_an_approver(
     let mut talk = Talk::start(command.env("LLM_OSD_APPROVAL_SOCKET", &approval));
     talk.ask(&click());
     talk.ask(&click());
-    for verb in ["host_approve", "host_deny", "host_reload", "host_resume", "host_pending"] {
-        talk.ask(&host_tool("t", verb, json!({"pending_id": "p-1", "reason": "x"})));
+    let before = peer.frames().len();
+    for verb in
+        ["host_approve", "host_deny", "host_reload", "host_resume", "host_await_confirmation", "host_halt"]
+    {
+        let result = talk.ask(&host_tool("t", verb, json!({"pending_id": "p-1", "reason": "x"})));
+        assert!(text(&result).contains("there is no tool"), "{result}");
     }
+    assert_eq!(peer.frames().len(), before, "verbs of the protocol are no tools");
     talk.end(true);
     assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
 }

@@ -30,6 +30,10 @@ fn a_line_that_holds_no_call_gets_the_error_of_anthropics_api_and_the_next_one_i
             "has no id",
         ),
         ("{\"role\":\"assistant\",\"content\":[5]}", "invalid type"),
+        (
+            "{\"type\":\"message\",\"stop_reason\":\"max_tokens\",\"content\":[{\"type\":\"tool_use\",\"id\":\"t\",\"name\":\"type\",\"toolset_name\":\"computer\",\"input\":{\"text\":\"rm\"}}]}",
+            "cut off",
+        ),
     ];
     let peer = desktop(None);
     let input =
@@ -60,6 +64,10 @@ fn a_line_that_holds_no_call_gets_the_error_of_openais_api() {
         ("{\"type\":\"computer_call\",\"call_id\":\"c\"}", "has no action and no actions"),
         ("{\"type\":\"computer_call\",\"call_id\":\"c\",\"actions\":{}}", "expected a sequence"),
         ("{\"type\":\"function_call\",\"call_id\":\"c\",\"arguments\":\"{}\"}", "has no name"),
+        (
+            "{\"type\":\"computer_call\",\"call_id\":\"c\",\"status\":\"incomplete\",\"actions\":[{\"type\":\"type\",\"text\":\"rm\"}]}",
+            "cut off",
+        ),
         ("{\"type\":\"function_call\",\"name\":\"fs_read\",\"arguments\":\"{}\"}", "has no call_id"),
     ];
     let peer = desktop(None);
@@ -105,7 +113,7 @@ fn a_host_that_is_away_is_said_with_how_to_start_it_and_found_once_it_is_there()
     let result = anthropic.ask(&member("t", "left_click", json!({})));
     assert!(result["is_error"] == true && text(&result).contains("start it with: llm-osd"), "{result}");
     let mut openai = start("openai");
-    let error = openai.ask(&computer_call("c", json!([{"type": "screenshot"}])));
+    let error = openai.ask(&computer_call("c", json!([{"type": "click", "x": 1, "y": 2}])));
     let message = error["error"]["message"].as_str().unwrap();
     assert_eq!(
         (&error["error"]["code"], message.matches("start it with: llm-osd").count()),
