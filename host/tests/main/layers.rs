@@ -71,6 +71,14 @@ fn the_client_learns_the_capabilities_from_the_host() {
     assert!(linked.is_subset(&set(&["llm-os-test-support"])), "{linked:?}");
 }
 
+/// An example is to be copied: what it needs must be had elsewhere too.
+#[test]
+fn the_example_agent_imports_nothing_of_the_workspace() {
+    for table in ["dependencies", "dev-dependencies"] {
+        assert_eq!(own("examples/agents/rust", table), set(&[]));
+    }
+}
+
 #[test]
 fn the_host_links_each_capability_once_and_names_no_type_of_it() {
     let host = own("host", "dependencies");
