@@ -85,6 +85,21 @@ impl Tool {
         self.effects.iter().any(|effect| matches!(effect.verb.as_str(), "destroy" | "run" | "inject"))
     }
 
+    /// Whether what it starts or drives may reach beyond this machine.
+    pub(crate) fn reaches_out(&self) -> bool {
+        self.effects.iter().any(|effect| matches!(effect.verb.as_str(), "run" | "inject"))
+    }
+
+    /// What keeps it from running as soon as it is called, whatever the params.
+    pub(crate) fn caution(&self) -> Option<String> {
+        match (&self.unavailable, self.decision) {
+            (Some(why), _) => Some(format!("Not usable here: {why}.")),
+            (None, Decision::Confirm) => Some("A human must confirm each call.".to_owned()),
+            (None, Decision::Deny) => Some("The policy refuses it.".to_owned()),
+            (None, Decision::Allow | Decision::Depends) => None,
+        }
+    }
+
     /// The capability that it is an action of.
     pub(crate) fn capability(&self) -> &str {
         self.action.split_once('.').map_or(self.action.as_str(), |(capability, _)| capability)
