@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use llm_os_core::Secret;
+use llm_os_core::json::Json;
 use rmcp::model::{CallToolResponse, ProgressNotificationParam};
 use rmcp::service::RequestContext;
 use rmcp::RoleServer;
@@ -25,8 +26,8 @@ const PROGRESS: Duration = Duration::from_secs(1);
 pub(crate) struct Call {
     /// The tool's name.
     pub(crate) tool: String,
-    /// The tool and its arguments; the same call again has the same.
-    pub(crate) key: String,
+    /// Its arguments, a JSON object.
+    pub(crate) arguments: String,
     /// The plan, without an LF.
     pub(crate) frame: Vec<u8>,
     /// Whether the arguments were a whole plan.
@@ -34,6 +35,13 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    /// The tool and its arguments in one spelling: the same call again has the same.
+    fn key(&self) -> String {
+        let arguments = Json::parse(self.arguments.as_bytes()).map(|arguments| arguments.canonical());
+        // What the host would not read is told apart byte by byte.
+        format!("{}{}", self.tool, arguments.as_deref().unwrap_or(&self.arguments))
+    }
+
     /// What an answer of the host says to the client.
     fn result(&self, line: &str) -> Result<CallToolResponse, Refusal> {
         let answered = Answered::read(line)?;
@@ -70,7 +78,8 @@ impl Server {
         context: &RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, Refusal> {
         let until = Instant::now() + self.choice.hold;
-        let held = match self.held.take(&call.key) {
+        let again = if self.held.is_empty() { None } else { self.held.take(&call.key()) };
+        let held = match again {
             Some(held) => held,
             None => {
                 let line = self.pool.exchange(&call.frame).await?;
@@ -85,7 +94,7 @@ impl Server {
                 }
             }
         };
-        let mut waiting = Waiting::new(&self.held, &call.key, held);
+        let mut waiting = Waiting::new(&self.held, call.key(), held);
         let asked = match hold::tell(&call.tool, waiting.held(), context).await {
             Telling::Answer(question) => return Ok(question.into()),
             Telling::Asked(asked) => Some(asked),

@@ -37,6 +37,10 @@ impl Memory {
         all.remove(at).map(|(_, held)| held)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     fn keep(&self, call: String, held: Held) {
         let mut all = self.lock();
         all.push_back((call, held));
@@ -53,12 +57,12 @@ impl Memory {
 /// A held plan that goes back into the memory unless it is forgotten, however the wait for it ends.
 pub(crate) struct Waiting<'a> {
     memory: &'a Memory,
-    call: &'a str,
+    call: String,
     held: Option<Held>,
 }
 
 impl<'a> Waiting<'a> {
-    pub(crate) fn new(memory: &'a Memory, call: &'a str, held: Held) -> Self {
+    pub(crate) fn new(memory: &'a Memory, call: String, held: Held) -> Self {
         Self { memory, call, held: Some(held) }
     }
 
@@ -75,7 +79,7 @@ impl<'a> Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if let Some(held) = self.held.take() {
-            self.memory.keep(self.call.to_owned(), held);
+            self.memory.keep(std::mem::take(&mut self.call), held);
         }
     }
 }
@@ -142,12 +146,12 @@ mod tests {
     #[test]
     fn a_wait_that_ends_is_remembered_unless_it_is_forgotten() {
         let memory = Memory::default();
-        drop(Waiting::new(&memory, "a", held("p-1")));
+        drop(Waiting::new(&memory, "a".to_owned(), held("p-1")));
         assert_eq!(memory.take("b").map(|held| held.pending_id), None);
         let again = memory.take("a").unwrap();
         assert_eq!(again.pending_id, "p-1");
         assert!(memory.take("a").is_none(), "two calls must not wait for one plan");
-        Waiting::new(&memory, "a", again).forget();
+        Waiting::new(&memory, "a".to_owned(), again).forget();
         assert!(memory.take("a").is_none());
     }
 

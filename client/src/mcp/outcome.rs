@@ -123,17 +123,23 @@ fn ok(output: Option<&RawValue>) -> CallToolResult {
     content(whole, output.map(RawValue::get))
 }
 
+/// An error of the host, with what was delivered before it.
 pub(crate) fn failure(error: Value, output: Option<&RawValue>) -> CallToolResult {
-    let words = words(&error);
+    let words = ContentBlock::text(words(&error));
     let mut structured = error;
     if let Some(id) = structured["details"]["pending_id"].as_str().map(str::to_owned) {
         structured["pending_id"] = json!(id);
     }
-    if let Some(output) = output.and_then(value) {
-        structured["output"] = output;
-    }
-    let mut made = content(structured, None);
-    made.content.insert(0, ContentBlock::text(words));
+    let mut made = match output.and_then(value) {
+        Some(output) => {
+            let mut made = content(output, None);
+            structured["output"] = made.structured_content.take().unwrap_or_default();
+            made
+        }
+        None => CallToolResult::success(Vec::new()),
+    };
+    made.content.insert(0, words);
+    made.structured_content = Some(structured);
     made.is_error = Some(true);
     made
 }

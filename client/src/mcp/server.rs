@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use llm_os_core::name::ActionName;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, ErrorData, Implementation, JsonObject,
+    CallToolRequestParams, CallToolResponse, CallToolResult, CustomRequest, CustomResult, ErrorCode, ErrorData, Implementation, JsonObject,
     ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
 };
 use rmcp::service::RequestContext;
@@ -104,7 +104,6 @@ impl Server {
     /// The plan of a call.
     async fn call(&self, tool: &str, arguments: JsonObject) -> Result<Call, Refusal> {
         let text = serde_json::to_string(&arguments).expect("its keys are strings");
-        let key = format!("{tool}{text}");
         let is_plan = tool == whole::NAME;
         let frame = if is_plan {
             self.whole(&arguments).await?
@@ -121,7 +120,7 @@ impl Server {
             let action = tools::action(&action, fields);
             tools::plan(&self.request_id(), Some(&self.session), &[action]).into_bytes()
         };
-        Ok(Call { tool: tool.to_owned(), key, frame, is_plan })
+        Ok(Call { tool: tool.to_owned(), arguments: text, frame, is_plan })
     }
 
     /// Refuses actions that do more than observe. The host is asked each time, since another one may answer by now.
@@ -192,5 +191,18 @@ impl ServerHandler for Server {
             Err(Refusal::Protocol(error)) => Err(error),
             Err(Refusal::Result(result)) => Ok(result.into()),
         }
+    }
+
+    /// What rmcp could not read as a request of the protocol comes here.
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        let CustomRequest { method, .. } = request;
+        if matches!(method.as_str(), "initialize" | "tools/call" | "tools/list") {
+            return Err(ErrorData::invalid_params(format!("the params of {method} have another shape"), None));
+        }
+        Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, format!("no method {method:?} here"), None))
     }
 }

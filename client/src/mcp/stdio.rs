@@ -4,20 +4,17 @@
 //! second thread where both ends are pipes or sockets, as clients make them.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::pin::Pin;
+use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rmcp::model::{ClientJsonRpcMessage, ErrorData, JsonRpcMessage, RequestId, ServerJsonRpcMessage};
 use rmcp::transport::Transport;
 use rmcp::{RoleServer, ServiceExt};
 use rustix::fs::{FileType, fstat};
-use rustix::net::{RecvFlags, SendFlags, recv, send};
 use serde_json::Value;
-use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, ReadBuf};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -66,7 +63,7 @@ impl Stdio {
         };
         let (stdin, stdout) = (io::stdin(), io::stdout());
         let (read, write): (Reader, Writer) = if is_socket(&stdin) && is_socket(&stdout) {
-            (Box::new(Socket::new(&stdin)?), Box::new(Socket::new(&stdout)?))
+            (Box::new(socket(&stdin)?), Box::new(socket(&stdout)?))
         } else {
             let (read, write) = rmcp::transport::stdio_pipes();
             (Box::new(read), Box::new(write))
@@ -198,47 +195,12 @@ fn read_message(line: &[u8]) -> Message {
     Message::Wrong(ErrorData::invalid_request(why, None), id)
 }
 
-/// A socket that others may share: it is never made non-blocking, but asked not to block.
-struct Socket(AsyncFd<OwnedFd>);
-
-impl Socket {
-    fn new(end: &impl AsFd) -> io::Result<Self> {
-        AsyncFd::register(end.as_fd().try_clone_to_owned()?).map(Self)
-    }
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        loop {
-            let mut ready = ready!(self.0.poll_read_ready(cx))?;
-            let room = out.initialize_unfilled();
-            let read = ready.try_io(|socket| Ok(recv(socket.get_ref(), &mut *room, RecvFlags::DONTWAIT)?));
-            if let Ok(read) = read {
-                out.advance(read?.0);
-                return Poll::Ready(Ok(()));
-            }
-        }
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            let mut ready = ready!(self.0.poll_write_ready(cx))?;
-            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-            if let Ok(written) = ready.try_io(|socket| Ok(send(socket.get_ref(), bytes, flags)?)) {
-                return Poll::Ready(written);
-            }
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
+/// One end as a socket. Unlike a pipe it cannot be opened anew, so whoever shares this very end sees it non-blocking as well;
+/// clients give each server ends of its own.
+fn socket(end: &impl AsFd) -> io::Result<UnixStream> {
+    let socket = std::os::unix::net::UnixStream::from(end.as_fd().try_clone_to_owned()?);
+    socket.set_nonblocking(true)?;
+    UnixStream::from_std(socket)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod compose;
 mod daemon;
 mod examples;
 mod halt;
+mod mcp;
 mod peer;
 mod send;
 mod wait;
