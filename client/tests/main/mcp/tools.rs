@@ -1,6 +1,7 @@
 //! Lists and calls of tools, against a real host.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::daemon::Daemon;
 use crate::mcp::speaker::{POLICY, Speaker};
+use crate::peer::{Peer, told};
 
 fn read(daemon: &Daemon) -> Value {
     fs::write(daemon.path("r/note.txt"), "hello").unwrap();
@@ -190,15 +192,16 @@ fn a_client_that_asks_for_it_is_told_every_second_that_its_call_runs() {
 
 #[test]
 fn calls_one_after_another_share_a_connection() {
-    let daemon = Daemon::start(POLICY, "");
-    let mut speaker = Speaker::new(&mut daemon.command(&["mcp"]));
-    for _ in 0..5 {
-        speaker.call("fs_read", &read(&daemon));
-    }
-    let sockets = std::fs::read_dir(format!("/proc/{}/fd", speaker.child.id())).unwrap();
-    let sockets = sockets.filter(|fd| {
-        let target = std::fs::read_link(fd.as_ref().unwrap().path());
-        target.is_ok_and(|target| target.to_string_lossy().starts_with("socket:"))
+    let peer = Peer::raw(|stream, frames| {
+        frames.lock().unwrap().push("\"connected\"".to_owned());
+        let mut lines = BufReader::new(&stream).lines();
+        while let Some(Ok(_)) = lines.next() {
+            (&stream).write_all(format!("{}\n", told(&json!({"a": 1}))).as_bytes()).unwrap();
+        }
     });
-    assert_eq!(sockets.count(), 1);
+    let mut speaker = Speaker::new(&mut peer.command(&["mcp"]));
+    for _ in 0..5 {
+        assert_eq!(speaker.call("fs_read", &json!({"reason": "look"}))["result"]["isError"], false);
+    }
+    assert_eq!(peer.lines().len(), 1);
 }
