@@ -45,7 +45,8 @@ impl Sockets {
 
     /// The approval socket, if it is named and not only found.
     pub(crate) fn named_approval(&self) -> Option<PathBuf> {
-        let stated = || variable("LLM_OSD_APPROVAL_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let stated =
+            || variable("LLM_OSD_APPROVAL_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from);
         self.approval.clone().or_else(stated)
     }
 

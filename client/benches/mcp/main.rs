@@ -29,9 +29,10 @@ use table::{Bar, Measured, Table};
 
 /// How often all sides take turns.
 const ROUNDS: usize = 15;
-/// Calls of each side in a round.
-const EACH: usize = 100;
+/// In how many blocks.
 const TURNS: usize = 4;
+/// How often every server is started.
+const STARTS: usize = 7;
 
 fn main() {
     if std::env::var_os(floor::MARK).is_some() {
@@ -51,17 +52,16 @@ fn latency(places: &Places, table: &mut Table) {
     let mut ours = Side::Ours.open(places);
     let mut others: Vec<_> =
         Side::OTHERS.into_iter().map(|side| (side, side.open(places), Measured::default())).collect();
-    for _ in 0..EACH {
-        ours.read();
-        others.iter_mut().for_each(|(_, other, _)| drop(other.read()));
+    for (side, other, _) in &mut others {
+        (0..side.calls()).for_each(|_| drop((ours.read(), other.read())));
     }
     for _ in 0..ROUNDS {
         let mut our_times = Vec::new();
         let mut their_times = vec![Vec::new(); others.len()];
         for _ in 0..TURNS {
-            our_times.extend((0..EACH / TURNS).map(|_| ours.read()));
-            for ((_, other, _), times) in others.iter_mut().zip(&mut their_times) {
-                times.extend((0..EACH / TURNS).map(|_| other.read()));
+            our_times.extend((0..Side::Ours.calls() / TURNS).map(|_| ours.read()));
+            for ((side, other, _), times) in others.iter_mut().zip(&mut their_times) {
+                times.extend((0..side.calls() / TURNS).map(|_| other.read()));
             }
         }
         let our = micros(median(our_times));
@@ -86,7 +86,7 @@ fn starts(places: &Places, table: &mut Table) {
     let lists: Vec<_> = Side::OTHERS.into_iter().filter(|side| side.has_tools()).collect();
     let mut absolute = Vec::new();
     let mut measured: Vec<_> = lists.iter().map(|_| Measured::default()).collect();
-    for _ in 0..ROUNDS {
+    for _ in 0..STARTS {
         let our = time(Side::Ours);
         absolute.push(our);
         for (side, measured) in lists.iter().zip(&mut measured) {

@@ -83,7 +83,10 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&self.0), rustix::process::Signal::TERM);
+        let _ = rustix::process::kill_process(
+            rustix::process::Pid::from_child(&self.0),
+            rustix::process::Signal::TERM,
+        );
         let _ = self.0.wait();
     }
 }
@@ -109,6 +112,12 @@ impl Side {
             Self::Codex => "`codex app-server` (@openai/codex 0.171.0)",
             Self::DesktopCommander => "@wonderwhy-er/desktop-commander 0.2.52",
         }
+    }
+
+    /// Calls in a round.
+    pub(crate) fn calls(self) -> usize {
+        // It takes tens of milliseconds for each.
+        if self == Self::DesktopCommander { 12 } else { 100 }
     }
 
     /// Whether it speaks MCP.

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use llm_os_core::Secret;
 use llm_os_core::json::Json;
+use rmcp::RoleServer;
 use rmcp::model::{CallToolResponse, ProgressNotificationParam};
 use rmcp::service::RequestContext;
-use rmcp::RoleServer;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::Instant;
@@ -43,8 +43,7 @@ impl Call {
     }
 
     /// What an answer of the host says to the client.
-    fn result(&self, line: &str) -> Result<CallToolResponse, Refusal> {
-        let answered = Answered::read(line)?;
+    fn result(&self, answered: Answered<'_>) -> Result<CallToolResponse, Refusal> {
         if self.is_plan {
             return Ok(answered.of_all().into());
         }
@@ -83,15 +82,10 @@ impl Server {
             Some(held) => held,
             None => {
                 let line = self.pool.exchange(&call.frame).await?;
-                match Answered::read(&line)?.held() {
-                    None => return call.result(&line),
-                    Some((pending_id, wait_secret)) => Held {
-                        frame: call.frame.clone(),
-                        pending_id: pending_id.to_owned(),
-                        wait_secret: Secret::new(wait_secret),
-                        told: false,
-                    },
-                }
+                let answered = Answered::read(&line)?;
+                let held = answered.held().map(|(id, secret)| (id.to_owned(), Secret::new(secret)));
+                let Some((pending_id, wait_secret)) = held else { return call.result(answered) };
+                Held { frame: call.frame.clone(), pending_id, wait_secret, told: false }
             }
         };
         let mut waiting = Waiting::new(&self.held, call.key(), held);
@@ -120,7 +114,7 @@ impl Server {
             Decision::Approved { token } => {
                 let frame = envelope::confirmed(&waiting.forget().frame, &Secret::new(token))
                     .expect("the frame was written here");
-                call.result(&self.pool.exchange(&frame).await?)
+                call.result(Answered::read(&self.pool.exchange(&frame).await?)?)
             }
         }
     }
@@ -157,7 +151,7 @@ async fn progress(tool: &str, context: &RequestContext<RoleServer>) -> Infallibl
         ticks.tick().await;
         let seconds = began.elapsed().as_secs_f64();
         let told = ProgressNotificationParam::new(token.clone(), seconds)
-            .with_message(format!("{tool} runs for {seconds:.0} s"));
+            .with_message(format!("{tool}: {seconds:.0} s so far"));
         // A client that is gone is noticed where its requests are read.
         let _ = context.peer.notify_progress(told).await;
     }

@@ -135,12 +135,7 @@ mod tests {
     use super::*;
 
     fn held(id: &str) -> Held {
-        Held {
-            frame: Vec::new(),
-            pending_id: id.to_owned(),
-            wait_secret: Secret::new("s"),
-            told: false,
-        }
+        Held { frame: Vec::new(), pending_id: id.to_owned(), wait_secret: Secret::new("s"), told: false }
     }
 
     #[test]

@@ -25,6 +25,8 @@ use crate::screen::say;
 const PATH: &str = "/mcp";
 /// How many connections are served at once.
 const CONNECTIONS: usize = 64;
+/// How long nothing is accepted after an error.
+const BACKOFF: Duration = Duration::from_millis(50);
 /// How long a client may take for the head of a request.
 const HEAD: Duration = Duration::from_secs(10);
 
@@ -79,8 +81,7 @@ impl Drop for Door {
 /// Serves until a signal ends it.
 pub(crate) async fn serve(server: Arc<Server>, door: Door) -> Result<Exit, Failure> {
     let cannot = |e: std::io::Error| Failure::Usage(format!("--http {}: {e}", door.address));
-    let listener =
-        door.listener.try_clone().and_then(tokio::net::TcpListener::from_std).map_err(cannot)?;
+    let listener = door.listener.try_clone().and_then(tokio::net::TcpListener::from_std).map_err(cannot)?;
     let (mut terminated, mut interrupted) =
         (signal(SignalKind::terminate()).map_err(cannot)?, signal(SignalKind::interrupt()).map_err(cannot)?);
     say(&format!("serving MCP on http://{}{PATH}", door.address));
@@ -95,8 +96,11 @@ pub(crate) async fn serve(server: Arc<Server>, door: Door) -> Result<Exit, Failu
         let (place, stream) = tokio::select! {
             (place, accepted) = accept => match accepted {
                 Ok((stream, _)) => (place, stream),
-                // It went away meanwhile, or descriptors are short for a moment.
-                Err(_) => { tokio::task::yield_now().await; continue }
+                // It went away meanwhile, or descriptors are short, which takes a moment to change.
+                Err(_) => {
+                    tokio::time::sleep(BACKOFF).await;
+                    continue;
+                }
             },
             _ = terminated.recv() => break,
             _ = interrupted.recv() => break,

@@ -125,7 +125,8 @@ mod tests {
 
     #[test]
     fn a_caution_is_part_of_the_description() {
-        let text = |decision: &str| listed(&tool("change", decision), false).description.unwrap().into_owned();
+        let text =
+            |decision: &str| listed(&tool("change", decision), false).description.unwrap().into_owned();
         assert!(text("confirm").ends_with("A human must confirm each call."), "{}", text("confirm"));
         assert!(text("deny").ends_with("The policy refuses it."), "{}", text("deny"));
     }

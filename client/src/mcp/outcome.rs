@@ -106,7 +106,8 @@ pub(crate) fn unanswered(failure: &Failure) -> CallToolResult {
 fn words(error: &Value) -> String {
     let text = |name: &str| error[name].as_str().unwrap_or_default();
     let place = error["path"].as_str().map(|path| format!(" at {path}")).unwrap_or_default();
-    let next = match (text("code"), error["pending_id"].as_str().or(error["details"]["pending_id"].as_str())) {
+    let next = match (text("code"), error["pending_id"].as_str().or(error["details"]["pending_id"].as_str()))
+    {
         ("confirmation_required", Some(id)) => {
             format!(
                 "\nA human decides in a terminal with: llmsh approve {id}\nThen make exactly the same call again: it runs once it was approved."

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use llm_os_core::name::ActionName;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, CustomRequest, CustomResult, ErrorCode, ErrorData, Implementation, JsonObject,
-    ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
+    CallToolRequestParams, CallToolResponse, CallToolResult, CustomRequest, CustomResult, ErrorCode,
+    ErrorData, Implementation, JsonObject, ListToolsResult, PaginatedRequestParams, ServerCapabilities,
+    ServerConfig,
 };
 use rmcp::service::RequestContext;
 use rmcp::{RoleServer, ServerHandler};
@@ -201,7 +202,10 @@ impl ServerHandler for Server {
     ) -> Result<CustomResult, ErrorData> {
         let CustomRequest { method, .. } = request;
         if matches!(method.as_str(), "initialize" | "tools/call" | "tools/list") {
-            return Err(ErrorData::invalid_params(format!("the params of {method} have another shape"), None));
+            return Err(ErrorData::invalid_params(
+                format!("the params of {method} have another shape"),
+                None,
+            ));
         }
         Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, format!("no method {method:?} here"), None))
     }

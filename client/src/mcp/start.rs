@@ -40,7 +40,8 @@ pub(crate) fn start(host: &Host, sockets: &Sockets) -> Result<(), Failure> {
     // A group of its own: what ends the client with a signal to its group must not end the host.
     command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
     let mut child = command.spawn().map_err(cannot)?;
-    let place = log.map_or_else(|| "its words are above".to_owned(), |(path, _)| format!("see {}", path.display()));
+    let place =
+        log.map_or_else(|| "its words are above".to_owned(), |(path, _)| format!("see {}", path.display()));
     let began = Instant::now();
     loop {
         if answers(host)? {
@@ -50,7 +51,10 @@ pub(crate) fn start(host: &Host, sockets: &Sockets) -> Result<(), Failure> {
         // Two may start one at once: the host itself lets only one of them be, and the other one answers soon.
         let ended = child.try_wait().map_err(cannot)?.filter(|_| began.elapsed() > Duration::from_secs(2));
         if let Some(status) = ended {
-            return Err(Failure::NoAnswer(format!("--start-host: {} ended ({status}); {place}", program.display())));
+            return Err(Failure::NoAnswer(format!(
+                "--start-host: {} ended ({status}); {place}",
+                program.display()
+            )));
         }
         if began.elapsed() > PATIENCE {
             return Err(Failure::NoAnswer(format!(

@@ -186,7 +186,8 @@ fn read_message(line: &[u8]) -> Message {
         return Message::Wrong(ErrorData::parse_error(format!("not JSON: {error}"), None), None);
     };
     let is_answer = value.get("result").is_some() || value.get("error").is_some();
-    let is_notification = value["jsonrpc"] == "2.0" && value["method"].is_string() && value.get("id").is_none();
+    let is_notification =
+        value["jsonrpc"] == "2.0" && value["method"].is_string() && value.get("id").is_none();
     if is_notification || (is_answer && value.get("method").is_none()) {
         return Message::Nothing;
     }
@@ -227,7 +228,12 @@ mod tests {
 
     #[test]
     fn nobody_is_answered_who_did_not_ask() {
-        for line in ["", "  ", r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":7}"#, r#"{"result":1}"#] {
+        for line in [
+            "",
+            "  ",
+            r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":7}"#,
+            r#"{"result":1}"#,
+        ] {
             let message = read_message(line.as_bytes());
             assert!(matches!(message, Message::Nothing | Message::Read(_)), "{line}: {message:?}");
         }

@@ -37,9 +37,7 @@ pub(crate) fn given(file: Option<&Path>) -> Result<Option<Token>, Failure> {
     let from_variable = std::env::var_os(VARIABLE).filter(|text| !text.is_empty());
     let (place, text) = match (file, from_variable) {
         (Some(file), _) => (file.display().to_string(), read(file)?),
-        (None, Some(text)) => {
-            (VARIABLE.to_owned(), text.into_string().map_err(|_| not_a_token(VARIABLE))?)
-        }
+        (None, Some(text)) => (VARIABLE.to_owned(), text.into_string().map_err(|_| not_a_token(VARIABLE))?),
         (None, None) => return Ok(None),
     };
     let is_token = text.len() >= MIN_LENGTH && text.bytes().all(|byte| byte.is_ascii_graphic());

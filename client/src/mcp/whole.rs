@@ -71,7 +71,9 @@ impl Server {
         let mode = arguments.get("mode").cloned().unwrap_or_else(|| json!("execute"));
         let actions = arguments.get("actions").cloned().unwrap_or_else(|| json!([]));
         let mut names = BTreeSet::new();
-        for (index, name) in actions.as_array().into_iter().flatten().map(|action| &action["action"]).enumerate() {
+        for (index, name) in
+            actions.as_array().into_iter().flatten().map(|action| &action["action"]).enumerate()
+        {
             let Some(name) = name.as_str() else { continue };
             if let Err(why) = self.choice.offers(name) {
                 return Err(wrong(&format!("$.actions[{index}].action"), why));

@@ -39,7 +39,9 @@ fn read_only_offers_what_only_observes_and_refuses_the_rest() {
     let daemon = Daemon::start("permit (principal, action, resource);", "");
     let mut speaker = Speaker::new(&mut daemon.command(&["mcp", "--read-only"]));
     let tools = speaker.tools();
-    assert!(tools.contains_key("fs_read") && !tools.contains_key("fs_write") && !tools.contains_key("exec_run"));
+    assert!(
+        tools.contains_key("fs_read") && !tools.contains_key("fs_write") && !tools.contains_key("exec_run")
+    );
     assert!(tools.values().all(|tool| tool["annotations"]["readOnlyHint"] == true));
     let params = json!({"path": daemon.path("w/note.txt"), "mode": "create", "content": "hi"});
     let mut arguments = params.clone();

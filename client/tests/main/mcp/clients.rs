@@ -85,7 +85,12 @@ fn daemon() -> Daemon {
 /// Everything that a client does, by one road. The client checks structured content against the schemas itself.
 fn walk(daemon: &Daemon, python: &mut Python) {
     let tools = python.ask(&json!({"list": true}));
-    let names: Vec<_> = tools["tools"].as_array().unwrap_or_else(|| panic!("{tools}")).iter().map(|tool| &tool["name"]).collect();
+    let names: Vec<_> = tools["tools"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{tools}"))
+        .iter()
+        .map(|tool| &tool["name"])
+        .collect();
     assert!(names.contains(&&json!("fs_read")) && names.contains(&&json!("plan")), "{names:?}");
 
     let read = json!({"path": daemon.path("r/note.txt"), "reason": "see it"});
@@ -95,7 +100,8 @@ fn walk(daemon: &Daemon, python: &mut Python) {
     let picture = python.ask(&json!({"call": "monitor_capture", "arguments": {"reason": "look"}}));
     assert_eq!(picture["result"]["content"][1]["mimeType"], "image/png", "{picture:.300}");
 
-    let failed = python.ask(&json!({"call": "fs_read", "arguments": {"path": daemon.path("r/none"), "reason": "see"}}));
+    let failed = python
+        .ask(&json!({"call": "fs_read", "arguments": {"path": daemon.path("r/none"), "reason": "see"}}));
     assert_eq!(failed["result"]["isError"], true, "{failed}");
     let unknown = python.ask(&json!({"call": "fs_nothing", "arguments": {"reason": "see"}}));
     assert_eq!(unknown["error"]["code"], -32602, "{unknown}");
@@ -103,14 +109,16 @@ fn walk(daemon: &Daemon, python: &mut Python) {
     let sleep = |seconds: &str| json!({"argv": ["/bin/sleep", seconds], "reason": "wait"});
     let slept = python.ask(&json!({"call": "exec_run", "arguments": sleep("2.5"), "progress": true}));
     assert!(slept["progress"].as_array().unwrap().len() >= 2, "{slept}");
-    let taken = python.ask(&json!({"call": "exec_run", "arguments": sleep("50"), "progress": true, "cancel": true}));
+    let taken =
+        python.ask(&json!({"call": "exec_run", "arguments": sleep("50"), "progress": true, "cancel": true}));
     assert_eq!(taken["cancelled"], true, "{taken}");
     let began = std::time::Instant::now();
     while !daemon.records().iter().any(|record| record["outcome"]["code"] == "cancelled") {
         assert!(began.elapsed().as_secs() < 20, "{:?}", daemon.records());
     }
 
-    let write = json!({"path": daemon.path("w/note.txt"), "mode": "create", "content": "hi", "reason": "keep it"});
+    let write =
+        json!({"path": daemon.path("w/note.txt"), "mode": "create", "content": "hi", "reason": "keep it"});
     let write = json!({"call": "fs_write", "arguments": write});
     let held = python.ask(&write);
     assert_eq!(held["result"]["structuredContent"]["code"], "confirmation_required", "{held}");
@@ -157,7 +165,8 @@ fn a_client_that_takes_no_elicitations_is_held_all_the_same() {
     let daemon = daemon();
     for mode in ["legacy", "auto"] {
         let mut python = Python::stdio(&daemon, &["--hold-s", "0"], mode, None);
-        let write = json!({"path": daemon.path("w/x"), "mode": "create", "content": mode, "reason": "keep it"});
+        let write =
+            json!({"path": daemon.path("w/x"), "mode": "create", "content": mode, "reason": "keep it"});
         let held = python.ask(&json!({"call": "fs_write", "arguments": write}));
         assert_eq!(held["result"]["structuredContent"]["code"], "confirmation_required", "{held}");
     }
@@ -187,7 +196,8 @@ fn the_inspector_lists_and_calls_tools() {
     let tools = listed["tools"].as_array().unwrap_or_else(|| panic!("{listed}"));
     assert!(tools.iter().any(|tool| tool["name"] == "fs_read"), "{listed:.300}");
     let path = format!("path={}", daemon.path("r/note.txt").display());
-    let args = ["--method", "tools/call", "--tool-name", "fs_read", "--tool-arg", &path, "--tool-arg", "reason=see"];
+    let args =
+        ["--method", "tools/call", "--tool-name", "fs_read", "--tool-arg", &path, "--tool-arg", "reason=see"];
     let called = inspect(&daemon, &args);
     assert_eq!(called["structuredContent"]["content"]["text"], "hello", "{called}");
 }

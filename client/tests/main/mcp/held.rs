@@ -74,7 +74,10 @@ fn a_denial_is_told_and_forgotten() {
     assert_eq!(daemon.llmsh(&["deny", &id]).code, 0);
     let answer = speaker.call("fs_write", &write(&daemon, "hi"));
     assert_eq!(answer["result"]["structuredContent"]["code"], "policy_denied", "{answer}");
-    assert!(answer["result"]["content"][0]["text"].as_str().unwrap().contains("a human denied it"), "{answer}");
+    assert!(
+        answer["result"]["content"][0]["text"].as_str().unwrap().contains("a human denied it"),
+        "{answer}"
+    );
     assert_ne!(pending_id(&speaker.call("fs_write", &write(&daemon, "hi"))), id);
     assert!(!daemon.path("w/note.txt").exists());
 }
@@ -82,8 +85,11 @@ fn a_denial_is_told_and_forgotten() {
 #[test]
 fn a_wait_that_is_taken_back_is_remembered() {
     let daemon = Daemon::start(POLICY, "");
-    let mut speaker = Speaker::new(&mut daemon.command(&["mcp", "--hold-s", "45"]));
+    let can = json!({"elicitation": {}});
+    let mut speaker = Speaker::able(&mut daemon.command(&["mcp", "--hold-s", "45"]), &can);
     let call = speaker.start_call("fs_write", &write(&daemon, "hi"));
+    // It asks once it has the host's answer.
+    speaker.hear();
     let id = waiting(&daemon);
     let back = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": call}});
     speaker.say(&back.to_string());
@@ -143,7 +149,10 @@ fn a_question_is_taken_back_once_it_was_decided_elsewhere() {
     let answer = speaker.answer(call);
     assert_eq!(answer["result"]["isError"], false, "{answer}");
     let back = &speaker.heard[0];
-    assert_eq!((&back["method"], &back["params"]["requestId"]), (&json!("notifications/cancelled"), &asked["id"]));
+    assert_eq!(
+        (&back["method"], &back["params"]["requestId"]),
+        (&json!("notifications/cancelled"), &asked["id"])
+    );
 }
 
 /// Version 2026-07-28 has no requests of servers: the call is answered with the question, and comes again.
@@ -184,7 +193,10 @@ fn the_approval_socket_is_never_opened() {
     speaker.tools();
     let call = speaker.start_call("fs_write", &write(&daemon, "hi"));
     let asked = speaker.hear();
-    speaker.say(&json!({"jsonrpc": "2.0", "id": asked["id"], "result": {"action": "accept", "content": {}}}).to_string());
+    speaker.say(
+        &json!({"jsonrpc": "2.0", "id": asked["id"], "result": {"action": "accept", "content": {}}})
+            .to_string(),
+    );
     pending_id(&speaker.answer(call));
     pending_id(&speaker.call("fs_write", &write(&daemon, "hi")));
     speaker.hang_up();

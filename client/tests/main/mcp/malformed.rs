@@ -78,7 +78,9 @@ fn a_host_that_is_away_is_named_and_one_that_comes_back_is_used() {
 
     let peer = Peer::new(|_, _| described("fs.read", &json!({"type": "object"})));
     std::os::unix::fs::symlink(peer.socket(), &socket).unwrap();
-    assert!(speaker.ask("tools/list", &json!({}))["error"]["message"].as_str().unwrap().contains("capabilities"));
+    assert!(
+        speaker.ask("tools/list", &json!({}))["error"]["message"].as_str().unwrap().contains("capabilities")
+    );
 }
 
 #[test]

@@ -67,7 +67,8 @@ impl Speaker {
 
     pub(crate) fn initialize(&mut self, capabilities: &Value) {
         let client = json!({"name": "test", "version": "1"});
-        let params = json!({"protocolVersion": "2025-11-25", "capabilities": capabilities, "clientInfo": client});
+        let params =
+            json!({"protocolVersion": "2025-11-25", "capabilities": capabilities, "clientInfo": client});
         let answer = self.ask("initialize", &params);
         assert_eq!(answer["result"]["protocolVersion"], "2025-11-25", "{answer}");
         self.say(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}).to_string());

@@ -65,7 +65,10 @@ fn a_host_is_started_where_none_answers_and_stays() {
 #[test]
 fn two_that_start_a_host_at_once_share_one() {
     let home = Home::new();
-    let mut speakers = [Speaker::silent(&mut home.mcp(&["--start-host"])), Speaker::silent(&mut home.mcp(&["--start-host"]))];
+    let mut speakers = [
+        Speaker::silent(&mut home.mcp(&["--start-host"])),
+        Speaker::silent(&mut home.mcp(&["--start-host"])),
+    ];
     for speaker in &mut speakers {
         speaker.initialize(&json!({}));
         assert!(speaker.tools().contains_key("fs_read"));

@@ -23,8 +23,10 @@ fn the_tools_are_those_of_the_host_with_schemas_and_hints() {
     let mut speaker = Speaker::new(&mut daemon.command(&["mcp"]));
     let tools = speaker.tools();
     let described: Value = serde_json::from_str(&daemon.llmsh(&["describe"]).stdout).unwrap();
-    let described = described["results"][0]["output"]["actions"].as_array().or(described["actions"].as_array());
-    let names: Vec<_> = described.unwrap().iter().map(|action| action["tool_name"].as_str().unwrap()).collect();
+    let described =
+        described["results"][0]["output"]["actions"].as_array().or(described["actions"].as_array());
+    let names: Vec<_> =
+        described.unwrap().iter().map(|action| action["tool_name"].as_str().unwrap()).collect();
     assert!(names.len() > 30 && names.iter().all(|name| tools.contains_key(*name)));
     assert_eq!(tools.len(), names.len() + 1);
     for (name, tool) in &tools {
@@ -40,9 +42,15 @@ fn the_tools_are_those_of_the_host_with_schemas_and_hints() {
         assert!(is_plan || required.as_array().unwrap().contains(&json!("reason")), "{name}: {required}");
     }
     let hints = |name: &str| tools[name]["annotations"].clone();
-    assert_eq!(hints("fs_read"), json!({"readOnlyHint": true, "idempotentHint": true, "openWorldHint": false}));
+    assert_eq!(
+        hints("fs_read"),
+        json!({"readOnlyHint": true, "idempotentHint": true, "openWorldHint": false})
+    );
     assert_eq!(hints("fs_remove")["destructiveHint"], true);
-    assert_eq!(hints("fs_mkdir"), json!({"readOnlyHint": false, "destructiveHint": false, "openWorldHint": false}));
+    assert_eq!(
+        hints("fs_mkdir"),
+        json!({"readOnlyHint": false, "destructiveHint": false, "openWorldHint": false})
+    );
     assert_eq!(hints("exec_run")["openWorldHint"], true);
 }
 
@@ -82,7 +90,9 @@ fn it_serves_sockets_as_well_as_pipes() {
 
 #[test]
 fn a_picture_comes_as_an_image_and_once() {
-    let policy = format!("{POLICY}permit (principal, action in Action::\"observe\", resource in Display::\"virtual\");");
+    let policy = format!(
+        "{POLICY}permit (principal, action in Action::\"observe\", resource in Display::\"virtual\");"
+    );
     let daemon = Daemon::start(&policy, "[display]\nvirtual = \"640x480\"");
     let mut speaker = Speaker::new(&mut daemon.command(&["mcp"]));
     let tools = speaker.tools();
@@ -101,17 +111,23 @@ fn a_picture_comes_as_an_image_and_once() {
 fn a_whole_plan_runs_in_order_and_tells_of_each_action() {
     let daemon = Daemon::start(POLICY, "");
     let mut speaker = Speaker::new(&mut daemon.command(&["mcp"]));
-    let stat = |name: &str| json!({"action": "fs.stat", "params": {"path": daemon.path(name)}, "reason": "look"});
-    let result = speaker.call("plan", &json!({"actions": [stat("r"), stat("r/none"), stat("w")]}))["result"].take();
-    let statuses: Vec<_> = result["structuredContent"]["results"].as_array().unwrap().iter().map(|r| &r["status"]).collect();
+    let stat =
+        |name: &str| json!({"action": "fs.stat", "params": {"path": daemon.path(name)}, "reason": "look"});
+    let result =
+        speaker.call("plan", &json!({"actions": [stat("r"), stat("r/none"), stat("w")]}))["result"].take();
+    let statuses: Vec<_> =
+        result["structuredContent"]["results"].as_array().unwrap().iter().map(|r| &r["status"]).collect();
     assert_eq!(statuses, ["ok", "failed", "not_run"], "{result}");
     assert_eq!(result["isError"], true);
     let schema = jsonschema::validator_for(&speaker.tools()["plan"]["outputSchema"]).unwrap();
     assert!(schema.is_valid(&result["structuredContent"]));
-    let planned = speaker.call("plan", &json!({"actions": [stat("r")], "mode": "plan_only"}))["result"].take();
+    let planned =
+        speaker.call("plan", &json!({"actions": [stat("r")], "mode": "plan_only"}))["result"].take();
     assert_eq!(planned["structuredContent"]["results"][0]["status"], "planned", "{planned}");
     assert_eq!(planned["isError"], false);
-    let wrong = speaker.call("plan", &json!({"actions": [stat("r")], "confirmation": {"token": "x"}}))["result"].take();
+    let wrong =
+        speaker.call("plan", &json!({"actions": [stat("r")], "confirmation": {"token": "x"}}))["result"]
+            .take();
     assert!(wrong["content"][0]["text"].as_str().unwrap().contains("confirmation"), "{wrong}");
 }
 
@@ -183,10 +199,12 @@ fn a_client_that_asks_for_it_is_told_every_second_that_its_call_runs() {
     let call = json!({"name": "exec_run", "arguments": {"argv": ["/bin/sleep", "2.5"], "reason": "wait"}, "_meta": {"progressToken": "t"}});
     let answer = speaker.ask("tools/call", &call);
     assert_eq!(answer["result"]["isError"], false, "{answer}");
-    let told: Vec<_> = speaker.heard.iter().filter(|message| message["method"] == "notifications/progress").collect();
+    let told: Vec<_> =
+        speaker.heard.iter().filter(|message| message["method"] == "notifications/progress").collect();
     assert!(told.len() >= 2, "{:?}", speaker.heard);
     assert!(told.iter().all(|message| message["params"]["progressToken"] == "t"));
-    let progress: Vec<_> = told.iter().map(|message| message["params"]["progress"].as_f64().unwrap()).collect();
+    let progress: Vec<_> =
+        told.iter().map(|message| message["params"]["progress"].as_f64().unwrap()).collect();
     assert!(progress[0] >= 1.0 && progress.is_sorted(), "{progress:?}");
 }
 
