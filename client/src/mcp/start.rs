@@ -12,11 +12,14 @@ use serde_json::json;
 
 use crate::connection::{Host, Sockets};
 use crate::exit::Failure;
+use crate::mcp::token;
 use crate::screen::say;
 
 const HOST: &str = "llm-osd";
 /// How long a host may take until it answers.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Two may start a host at once, and the second one ends: for so long the first one may take until it answers.
+const RIVAL: Duration = Duration::from_secs(3);
 
 /// Starts `llm-osd` unless a host answers already, and waits until it does. It goes on when this process ends.
 pub(crate) fn start(host: &Host, sockets: &Sockets) -> Result<(), Failure> {
@@ -30,7 +33,8 @@ pub(crate) fn start(host: &Host, sockets: &Sockets) -> Result<(), Failure> {
     let log = log();
     #[allow(clippy::disallowed_methods, reason = "the host contains programs; nothing contains the host")]
     let mut command = Command::new(&program);
-    command.arg("--socket").arg(socket);
+    // The host has no use for it.
+    command.env_remove(token::VARIABLE).arg("--socket").arg(socket);
     if let Some(approval) = sockets.named_approval() {
         command.arg("--approval-socket").arg(approval);
     }
@@ -48,8 +52,7 @@ pub(crate) fn start(host: &Host, sockets: &Sockets) -> Result<(), Failure> {
             say(&format!("started {}", program.display()));
             return Ok(());
         }
-        // Two may start one at once: the host itself lets only one of them be, and the other one answers soon.
-        let ended = child.try_wait().map_err(cannot)?.filter(|_| began.elapsed() > Duration::from_secs(2));
+        let ended = child.try_wait().map_err(cannot)?.filter(|_| began.elapsed() > RIVAL);
         if let Some(status) = ended {
             return Err(Failure::NoAnswer(format!(
                 "--start-host: {} ended ({status}); {place}",

@@ -8,7 +8,10 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rmcp::model::{ClientJsonRpcMessage, ErrorData, JsonRpcMessage, RequestId, ServerJsonRpcMessage};
+use rmcp::model::{
+    ClientJsonRpcMessage, ClientRequest, ErrorData, GetMeta, JsonRpcMessage, ProtocolVersion, RequestId,
+    ServerJsonRpcMessage,
+};
 use rmcp::transport::Transport;
 use rmcp::{RoleServer, ServiceExt};
 use rustix::fs::{FileType, fstat};
@@ -50,7 +53,7 @@ struct Stdio {
     line: Vec<u8>,
     /// Whether the current message is too long, so that its rest is read and dropped.
     is_too_long: bool,
-    /// Whether a request came. What comes before means nothing.
+    /// Whether a session began. Before that rmcp ends at what is no request, though it means nothing.
     began: bool,
     write: Arc<Mutex<Writer>>,
     gone: CancellationToken,
@@ -151,11 +154,20 @@ impl Transport<RoleServer> for Stdio {
             }
             let line = std::mem::take(&mut self.line);
             match read_message(&line) {
-                Message::Read(message) if self.began || matches!(*message, JsonRpcMessage::Request(_)) => {
-                    self.began = true;
-                    return Some(*message);
-                }
-                Message::Read(_) | Message::Nothing => {}
+                Message::Read(message) => match &*message {
+                    JsonRpcMessage::Request(request) => {
+                        self.began |= begins(&request.request);
+                        return Some(*message);
+                    }
+                    JsonRpcMessage::Response(_)
+                    | JsonRpcMessage::Notification(_)
+                    | JsonRpcMessage::Error(_) => {
+                        if self.began {
+                            return Some(*message);
+                        }
+                    }
+                },
+                Message::Nothing => {}
                 Message::Wrong(error, id) => self.refuse(error, id),
             }
         }
@@ -163,6 +175,20 @@ impl Transport<RoleServer> for Stdio {
 
     async fn close(&mut self) -> io::Result<()> {
         self.write.lock().await.flush().await
+    }
+}
+
+/// Whether rmcp takes a request as the first one of a session.
+fn begins(request: &ClientRequest) -> bool {
+    match request {
+        ClientRequest::InitializeRequest(_) => true,
+        ClientRequest::PingRequest(_) | ClientRequest::DiscoverRequest(_) => false,
+        other => {
+            let meta = other.get_meta();
+            let version = meta.protocol_version();
+            meta.missing_required_keys(&ProtocolVersion::V_2026_07_28).is_empty()
+                && version.is_some_and(|version| ProtocolVersion::KNOWN_VERSIONS.contains(&version))
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::exit::Failure;
 
 /// The variable that a token is read from.
-const VARIABLE: &str = "LLMSH_MCP_TOKEN";
+pub(crate) const VARIABLE: &str = "LLMSH_MCP_TOKEN";
 /// Shorter ones could be guessed.
 const MIN_LENGTH: usize = 16;
 

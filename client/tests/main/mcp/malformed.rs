@@ -33,6 +33,23 @@ fn malformed_messages_are_answered_and_the_server_stays_up() {
 }
 
 #[test]
+fn what_comes_before_a_session_does_not_end_the_server() {
+    let daemon = Daemon::start(POLICY, "");
+    let mut speaker = Speaker::silent(&mut daemon.command(&["mcp"]));
+    let early = [
+        r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#,
+        r#"{"jsonrpc":"2.0","id":9,"result":{}}"#,
+    ];
+    early.into_iter().for_each(|line| speaker.say(line));
+    assert_eq!(speaker.ask("ping", &json!({}))["result"], json!({}));
+    early.into_iter().for_each(|line| speaker.say(line));
+    assert_eq!(code(&speaker.ask("tools/list", &json!({}))), -32602);
+    early.into_iter().for_each(|line| speaker.say(line));
+    speaker.initialize(&json!({}));
+    assert!(speaker.tools().contains_key("fs_read"));
+}
+
+#[test]
 fn what_is_said_to_the_host_itself_is_no_tool() {
     let daemon = Daemon::start(POLICY, "");
     let mut speaker = Speaker::new(&mut daemon.command(&["mcp"]));
