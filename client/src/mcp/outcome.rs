@@ -56,17 +56,21 @@ impl<'a> Answered<'a> {
         let result = self.results.first().and_then(|raw| serde_json::from_str(raw.get()).ok());
         let (output, failed) =
             result.map_or((None, None), |result: ActionResult<'_>| (result.output, result.error));
-        match (self.error.or(failed), output) {
-            (None, output) => ok(output),
-            (Some(error), output) => failure(error, output),
+        match (self.error.or(failed), output.and_then(|raw| Some((value(raw)?, raw.get())))) {
+            (None, Some((output, text))) => content(output, Some(text)),
+            (None, None) => nothing(),
+            (Some(error), output) => failure(error, output.map(|(output, _)| output)),
         }
     }
 
     /// The result of the tool that takes a whole plan.
     pub(crate) fn of_all(self) -> CallToolResult {
+        if self.results.is_empty() && self.error.is_none() {
+            return nothing();
+        }
         let results: Vec<Value> = self.results.iter().filter_map(|raw| value(raw)).collect();
-        let failed = self.error.as_ref().or_else(|| results.iter().find_map(|result| result.get("error")));
-        let failed = failed.map(words);
+        let mut errors = results.iter().filter_map(|result| result.get("error"));
+        let failed = self.error.as_ref().or_else(|| errors.find(|error| !error.is_null())).map(words);
         let all = json!({"executed": self.executed, "results": results, "error": self.error});
         let mut made = content(all, None);
         if let Some(words) = failed {
@@ -80,6 +84,10 @@ impl<'a> Answered<'a> {
 /// An error of this server, in the form of those of the host.
 pub(crate) fn error(code: &str, message: &str) -> CallToolResult {
     failure(json!({"code": code, "message": message}), None)
+}
+
+fn nothing() -> CallToolResult {
+    error("no_answer", "the host's answer has neither an output nor an error")
 }
 
 /// The answer to a call that nobody decided yet.
@@ -119,19 +127,14 @@ fn words(error: &Value) -> String {
     format!("{}{place}: {}{next}", text("code"), text("message"))
 }
 
-fn ok(output: Option<&RawValue>) -> CallToolResult {
-    let whole = output.and_then(value).unwrap_or_else(|| json!({}));
-    content(whole, output.map(RawValue::get))
-}
-
 /// An error of the host, with what was delivered before it.
-pub(crate) fn failure(error: Value, output: Option<&RawValue>) -> CallToolResult {
+pub(crate) fn failure(error: Value, output: Option<Value>) -> CallToolResult {
     let words = ContentBlock::text(words(&error));
-    let mut structured = error;
+    let mut structured = if error.is_object() { error } else { json!({"error": error}) };
     if let Some(id) = structured["details"]["pending_id"].as_str().map(str::to_owned) {
         structured["pending_id"] = json!(id);
     }
-    let mut made = match output.and_then(value) {
+    let mut made = match output {
         Some(output) => {
             let mut made = content(output, None);
             structured["output"] = made.structured_content.take().unwrap_or_default();
@@ -213,6 +216,16 @@ mod tests {
         assert_eq!(made["structuredContent"]["a"][0]["data"], "image block 1 of this result");
         assert_eq!(made["structuredContent"]["b"]["data"], "QQ==");
         assert_eq!(made.to_string().matches("UE5H").count(), 1);
+    }
+
+    #[test]
+    fn an_answer_that_says_nothing_is_no_success() {
+        for results in ["[]", r#"[{"status":"ok"}]"#, "[17]"] {
+            assert_eq!(of_one(results, "null")["isError"], true, "{results}");
+        }
+        assert_eq!(of_one("[]", "\"x\"")["isError"], true);
+        let line = r#"{"executed":false,"results":[],"error":null}"#;
+        assert_eq!(Answered::read(line).unwrap().of_all().is_error, Some(true));
     }
 
     #[test]
