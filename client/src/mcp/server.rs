@@ -153,8 +153,8 @@ impl Server {
         let described = tools::read(&output)?;
         let offered = described.actions.iter().filter(|tool| {
             self.choice.offers(&tool.action).is_ok()
-                && !(read_only && !tool.only_observes())
-                && !(hide_denied && tool.is_refused())
+                && (!read_only || tool.only_observes())
+                && (!hide_denied || !tool.is_refused())
         });
         let mut listed: Vec<_> = offered.map(|tool| listing::listed(tool, hide_denied)).collect();
         listed.push(whole::listed(read_only));
