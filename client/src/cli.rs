@@ -34,6 +34,7 @@ Exit codes:
 Environment:
   LLM_OSD_SOCKET           the plan socket, unless --socket is given
   LLM_OSD_APPROVAL_SOCKET  the approval socket, unless --approval-socket is given
+  LLMSH_MCP_TOKEN          the bearer token of llmsh mcp --http, unless --token-file is given
 
 Examples:
   llmsh ping
@@ -122,6 +123,22 @@ Examples:
   llmsh ping
   llmsh --socket /run/llm-osd/plan/plan.sock ping")]
     Ping,
+
+    /// Serves the host's actions as tools of the Model Context Protocol, on stdin and stdout or on HTTP.
+    ///
+    /// A tool is an action of the host, judged and recorded as any other plan. What a human must confirm is decided with
+    /// `llmsh approve`, never by the client of this server: it is only told that something waits. A call that waits for a human is
+    /// answered after --hold-s seconds at the latest; the same call again goes on waiting, or runs once it was approved.
+    ///
+    /// With --http a bearer token is asked for: that of LLMSH_MCP_TOKEN or of --token-file, else a fresh one in a file of mode
+    /// 0600 whose name is printed.
+    #[command(after_help = "\
+Examples:
+  llmsh mcp
+  llmsh mcp --start-host --toolsets fs,exec
+  llmsh mcp --read-only --hide-denied
+  llmsh mcp --http 127.0.0.1:8848 --token-file ~/.config/llmsh/token")]
+    Mcp(McpArgs),
 
     /// Lists the plans that wait for a human.
     #[command(after_help = "\
@@ -270,6 +287,31 @@ pub(crate) struct ComputerArgs {
     /// The session that the plans belong to; by default one that names this process.
     #[arg(long, value_name = "ID")]
     pub(crate) session: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct McpArgs {
+    /// Serves streamable HTTP on this loopback address in the place of stdin and stdout; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) http: Option<String>,
+    /// A file with the bearer token that HTTP clients must show.
+    #[arg(long, value_name = "FILE", requires = "http")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Only tools of these capabilities, such as fs,exec.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) toolsets: Vec<String>,
+    /// Only tools that observe.
+    #[arg(long)]
+    pub(crate) read_only: bool,
+    /// Leaves out tools that the policy refuses whatever the arguments, and what of the others it refuses.
+    #[arg(long)]
+    pub(crate) hide_denied: bool,
+    /// How long a call waits for a human before it is answered.
+    #[arg(long, value_name = "S", default_value_t = 45, value_parser = clap::value_parser!(u64).range(0..=45))]
+    pub(crate) hold_s: u64,
+    /// Starts llm-osd where none answers, and leaves it running.
+    #[arg(long)]
+    pub(crate) start_host: bool,
 }
 
 #[derive(Debug, Args)]

@@ -88,7 +88,7 @@ fn complete_paths(host: &Host, action: &str, params: &mut [Param]) -> Result<(),
         return Ok(());
     }
     let schema = match tools::ask(host, &json!({"actions": [action]})) {
-        Ok(described) => described.actions.into_iter().next().map_or(Value::Null, |action| action.params),
+        Ok(tools) => tools.into_iter().next().map_or(Value::Null, |action| action.params),
         // The host refuses the plan itself with the same words, and records it.
         Err(Failure::Refused { .. }) => Value::Null,
         Err(other) => return Err(other),

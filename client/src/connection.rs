@@ -17,7 +17,7 @@ use crate::frames::one_line;
 use crate::output;
 
 /// The longest answer that is read; a host's default limit is 32 MiB.
-const MAX_ANSWER: u64 = 1 << 30;
+pub(crate) const MAX_ANSWER: u64 = 1 << 30;
 
 /// The sockets that the command line names.
 #[derive(Debug)]
@@ -42,6 +42,13 @@ impl Sockets {
         let socket = find(self.approval.as_deref(), "LLM_OSD_APPROVAL_SOCKET", place, variable);
         let option = "--approval-socket or LLM_OSD_APPROVAL_SOCKET";
         socket.map(|socket| Host::new(socket, option)).ok_or_else(|| nowhere(option))
+    }
+
+    /// The approval socket, if it is named and not only found.
+    pub(crate) fn named_approval(&self) -> Option<PathBuf> {
+        let stated =
+            || variable("LLM_OSD_APPROVAL_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from);
+        self.approval.clone().or_else(stated)
     }
 
     /// Asks what both sockets take. The approval socket comes first, since no flood of plans fills it; where only one of the
@@ -111,6 +118,11 @@ impl Host {
         Self { ends_with_stdout: true, ..self }
     }
 
+    /// Where it is looked for, and the option that names another place.
+    pub(crate) fn place(&self) -> (&Path, &'static str) {
+        (&self.socket, self.option)
+    }
+
     /// Sends one frame and returns the answer's line, without its LF.
     ///
     /// All frames share a connection. One that the host closed between two plans is noticed before anything is sent; a
@@ -144,17 +156,7 @@ impl Host {
         params: &impl Serialize,
         session: Option<&str>,
     ) -> Result<Box<RawValue>, Failure> {
-        let id = format!("llmsh-{}", std::process::id());
-        let question = Question {
-            request_id: &id,
-            session_id: session,
-            version: llm_os_core::VERSION,
-            mode: "execute",
-            actions: [QuestionAction { action: verb, params, reason: "asked by llmsh" }],
-        };
-        let frame =
-            serde_json::to_vec(&question).expect("a question holds no map with other keys than strings");
-        let answer = self.read(&self.exchange(&one_line(frame))?)?;
+        let answer = self.read(&self.exchange(&question(verb, params, session))?)?;
         match (answer.failed(), answer.results.into_iter().next().and_then(|result| result.output)) {
             (Some(error), _) => Err(Failure::Refused { code: error.code, message: error.message }),
             (None, Some(output)) => Ok(output),
@@ -169,17 +171,34 @@ impl Host {
     }
 
     fn no_answer(&self, why: &str) -> Failure {
-        let socket = self.socket.display();
-        Failure::NoAnswer(format!(
-            "no answer from {socket}: {why}; what ran, if anything, tells: llmsh audit show"
-        ))
+        no_answer(&self.socket, why)
     }
 }
 
+/// The failure of an exchange that began.
+pub(crate) fn no_answer(socket: &Path, why: &str) -> Failure {
+    let socket = socket.display();
+    Failure::NoAnswer(format!(
+        "no answer from {socket}: {why}; what ran, if anything, tells: llmsh audit show"
+    ))
+}
+
 /// Whether the host has neither closed a connection nor said anything unasked on it.
-fn is_open(stream: &UnixStream) -> bool {
+pub(crate) fn is_open(stream: &impl AsFd) -> bool {
     let mut waiting = [PollFd::new(stream, PollFlags::IN)];
     matches!(poll(&mut waiting, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0))
+}
+
+/// The frame that asks one verb of the protocol, without its LF.
+pub(crate) fn question(verb: &str, params: &impl Serialize, session: Option<&str>) -> Vec<u8> {
+    let question = Question {
+        request_id: &format!("llmsh-{}", std::process::id()),
+        session_id: session,
+        version: llm_os_core::VERSION,
+        mode: "execute",
+        actions: [QuestionAction { action: verb, params, reason: "asked by llmsh" }],
+    };
+    one_line(serde_json::to_vec(&question).expect("a question holds no map with other keys than strings"))
 }
 
 /// A request of one verb of the protocol.

@@ -21,6 +21,7 @@ mod exit;
 mod frames;
 mod halt;
 mod held;
+mod mcp;
 mod output;
 mod save;
 mod schema;
@@ -68,6 +69,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Pending => approve::pending(&sockets.approval()?, pretty)?,
         Command::Approve(args) => approve::approve(&sockets.approval()?, &args)?,
         Command::Deny { id } => approve::deny(&sockets.approval()?, &id, pretty)?,
+        Command::Mcp(args) => mcp::run(&sockets, args)?,
         Command::Halt => halt::halt(&sockets, pretty)?,
         Command::Resume => halt::resume(&sockets.approval()?, pretty)?,
         Command::Audit(command) => audit::run(command, pretty)?,

@@ -18,9 +18,11 @@ use serde_json::{Value, json};
 
 use crate::connection::Host;
 use crate::exit::{Exit, Failure};
+use crate::mcp;
 use crate::output;
 use crate::screen::plain;
 use crate::tools::{self, Tool};
+
 use keywords::Unsupported;
 
 pub(crate) use absent::drop_absent;
@@ -75,7 +77,7 @@ enum What {
 /// Prints what a host takes.
 pub(crate) fn schema(host: &Host, args: &SchemaArgs, pretty: bool) -> Result<Exit, Failure> {
     let params = if args.actions.is_empty() { json!({}) } else { json!({"actions": args.actions}) };
-    let tools = selected(tools::ask(host, &params)?.actions, args)?;
+    let tools = selected(tools::ask(host, &params)?, args)?;
     let text = written(&tools, args).map_err(|(about, why)| unsupported(&about, &why))?;
     match text {
         Text::Json(json) => output::print(&json.to_string(), pretty)?,
@@ -97,21 +99,8 @@ enum Text {
     Grammar(String),
 }
 
-fn selected(mut tools: Vec<Tool>, args: &SchemaArgs) -> Result<Vec<Tool>, Failure> {
-    if let Some(unknown) =
-        args.toolsets.iter().find(|name| tools.iter().all(|tool| tool.capability() != *name))
-    {
-        let mut known: Vec<_> = tools.iter().map(Tool::capability).collect();
-        known.dedup();
-        let message = format!(
-            "no action of a capability {unknown:?} is described here; there are: {}",
-            known.join(", ")
-        );
-        return Err(Failure::Usage(message));
-    }
-    tools.retain(|tool| {
-        args.toolsets.is_empty() || args.toolsets.iter().any(|name| name == tool.capability())
-    });
+fn selected(tools: Vec<Tool>, args: &SchemaArgs) -> Result<Vec<Tool>, Failure> {
+    let mut tools = tools::of_toolsets(tools, &args.toolsets)?;
     if args.allowed {
         tools.retain(|tool| !tool.is_refused());
     }
@@ -142,7 +131,13 @@ fn written(tools: &[Tool], args: &SchemaArgs) -> Result<Text, (String, Unsupport
         Format::Openai => listed(&entries(), Entry::openai),
         Format::OpenaiChat => listed(&entries(), Entry::openai_chat),
         Format::Anthropic => listed(&entries(), |entry| Ok(entry.anthropic())),
-        Format::Mcp => listed(&entries(), |entry| Ok(entry.mcp())),
+        Format::Mcp => {
+            let tools: Vec<_> = match what {
+                What::Plan => vec![mcp::listed_plan(false)],
+                What::Tools => tools.iter().map(|tool| mcp::listed(tool, allowed)).collect(),
+            };
+            Ok(Text::Json(json!(tools)))
+        }
         Format::Gbnf => Ok(Text::Grammar(gbnf::grammar(&whole()).map_err(of_whole)?)),
         Format::Lark => Ok(Text::Grammar(lark::grammar(&whole()).map_err(of_whole)?)),
     }

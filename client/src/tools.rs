@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::connection::Host;
 use crate::envelope::Fields;
 use crate::exit::Failure;
+use crate::screen::plain;
 
 /// What a call says beside the params of its action.
 const WORDS: [&str; 3] = ["reason", "danger", "recovery"];
@@ -51,22 +52,32 @@ pub(crate) enum Decision {
     Depends,
 }
 
-/// What a host can do, as far as tools are made of it.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Described {
-    pub(crate) version: String,
-    pub(crate) actions: Vec<Tool>,
-}
-
 /// Asks for the actions that `params` of `host.describe` selects.
-pub(crate) fn ask(host: &Host, params: &Value) -> Result<Described, Failure> {
+pub(crate) fn ask(host: &Host, params: &Value) -> Result<Vec<Tool>, Failure> {
     read(host.ask("host.describe", params, None)?.get())
 }
 
 /// Reads the output of `host.describe`.
-pub(crate) fn read(output: &str) -> Result<Described, Failure> {
-    serde_json::from_str(output)
-        .map_err(|e| Failure::NoAnswer(format!("the host's description has another shape: {e}")))
+pub(crate) fn read(output: &str) -> Result<Vec<Tool>, Failure> {
+    #[derive(Deserialize)]
+    struct Described {
+        actions: Vec<Tool>,
+    }
+    let read = serde_json::from_str(output).map(|Described { actions }| actions);
+    read.map_err(|e| Failure::NoAnswer(format!("the host's description has another shape: {e}")))
+}
+
+/// Those of these capabilities; all of them where none is named.
+pub(crate) fn of_toolsets(mut tools: Vec<Tool>, toolsets: &[String]) -> Result<Vec<Tool>, Failure> {
+    let is_known = |name: &&String| tools.iter().any(|tool| tool.capability() == *name);
+    if let Some(unknown) = toolsets.iter().find(|name| !is_known(name)) {
+        let mut all: Vec<_> = tools.iter().map(Tool::capability).collect();
+        all.dedup();
+        let (unknown, all) = (plain(unknown), all.join(", "));
+        return Err(Failure::Usage(format!("the host has no toolset \"{unknown}\"; it has: {all}")));
+    }
+    tools.retain(|tool| toolsets.is_empty() || toolsets.iter().any(|name| name == tool.capability()));
+    Ok(tools)
 }
 
 impl Tool {
@@ -83,6 +94,21 @@ impl Tool {
     /// Whether it may take something away that was there: it destroys, or runs or drives what may.
     pub(crate) fn may_destroy(&self) -> bool {
         self.effects.iter().any(|effect| matches!(effect.verb.as_str(), "destroy" | "run" | "inject"))
+    }
+
+    /// Whether what it starts or drives may reach beyond this machine.
+    pub(crate) fn reaches_out(&self) -> bool {
+        self.effects.iter().any(|effect| matches!(effect.verb.as_str(), "run" | "inject"))
+    }
+
+    /// What keeps it from running as soon as it is called, whatever the params.
+    pub(crate) fn caution(&self) -> Option<String> {
+        match (&self.unavailable, self.decision) {
+            (Some(why), _) => Some(format!("Not usable here: {why}.")),
+            (None, Decision::Confirm) => Some("A human must confirm each call.".to_owned()),
+            (None, Decision::Deny) => Some("The policy refuses it.".to_owned()),
+            (None, Decision::Allow | Decision::Depends) => None,
+        }
     }
 
     /// The capability that it is an action of.

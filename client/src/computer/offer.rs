@@ -9,7 +9,7 @@ use crate::computer::plans::Trouble;
 use crate::connection::Host;
 use crate::exit::Failure;
 use crate::schema::{Entry, unsupported};
-use crate::tools::{self, Tool};
+use crate::tools;
 
 /// Whose API it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -91,7 +91,7 @@ pub(crate) fn tools(
         let message = "--tool names a tool of the other dialect; what there is tells: llmsh computer --help";
         return Err(Failure::Usage(message.to_owned()));
     }
-    let actions = tools::ask(host, &json!({}))?.actions;
+    let actions = tools::ask(host, &json!({}))?;
     let can = |needed: &[&str]| {
         needed.iter().all(|name| actions.iter().any(|tool| tool.action == *name && !tool.is_refused()))
     };
@@ -133,15 +133,9 @@ pub(crate) fn tools(
         Version::Computer => json!({"type": "computer"}),
     };
     let mut offered = vec![computer];
-    for toolset in toolsets {
-        let of_it: Vec<_> = actions.iter().filter(|tool| tool.capability() == toolset).collect();
-        if of_it.is_empty() {
-            let mut all: Vec<_> = actions.iter().map(Tool::capability).collect();
-            all.dedup();
-            let all = all.join(", ");
-            return Err(Failure::Usage(format!("the host has no toolset \"{toolset}\"; it has: {all}")));
-        }
-        for tool in of_it.into_iter().filter(|tool| !tool.is_refused()) {
+    if !toolsets.is_empty() {
+        let chosen = tools::of_toolsets(actions, toolsets)?;
+        for tool in chosen.iter().filter(|tool| !tool.is_refused()) {
             let entry = Entry::action(tool, true);
             offered.push(match dialect {
                 Dialect::Anthropic => entry.anthropic(),

@@ -59,7 +59,7 @@ impl<'a> Plans<'a> {
     /// The schema of the arguments of a tool; none where the host has no such action.
     pub(crate) fn input(&self, action: &str) -> Result<Option<Value>, Failure> {
         match tools::ask(self.host, &json!({"actions": [action]})) {
-            Ok(described) => Ok(described.actions.first().map(|tool| tool.input(false))),
+            Ok(tools) => Ok(tools.first().map(|tool| tool.input(false))),
             Err(Failure::Refused { .. }) => Ok(None),
             Err(other) => Err(other),
         }

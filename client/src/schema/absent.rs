@@ -181,8 +181,8 @@ mod tests {
 
     /// The schemas of all tools of a real host.
     fn inputs() -> Vec<Value> {
-        let described = read(include_str!("../../tests/golden/schema/describe.json")).unwrap();
-        described.actions.iter().map(|tool| tool.input(false)).collect()
+        let tools = read(include_str!("../../tests/golden/schema/describe.json")).unwrap();
+        tools.iter().map(|tool| tool.input(false)).collect()
     }
 
     fn each(schema: &Value, test: impl Fn(&str) -> bool) {

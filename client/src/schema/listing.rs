@@ -1,4 +1,4 @@
-//! Lists of tools, as the APIs of models and MCP take them.
+//! Lists of tools, as the APIs of models take them.
 
 use serde_json::{Value, json};
 
@@ -11,21 +11,19 @@ pub(crate) struct Entry<'a> {
     name: &'a str,
     doc: &'a str,
     input: Value,
-    /// The action that it is, unless it is a whole plan.
-    action: Option<&'a Tool>,
 }
 
 impl<'a> Entry<'a> {
     /// An action.
     pub(crate) fn action(tool: &'a Tool, only_allowed: bool) -> Self {
-        Self { name: &tool.tool_name, doc: &tool.doc, input: tool.input(only_allowed), action: Some(tool) }
+        Self { name: &tool.tool_name, doc: &tool.doc, input: tool.input(only_allowed) }
     }
 
     /// A whole plan.
     pub(super) fn plan(schema: Value) -> Self {
         let doc = "Has a list of actions run in order. All of them are decided before any of them runs; the first that \
                    fails stops the plan.";
-        Self { name: "plan", doc, input: schema, action: None }
+        Self { name: "plan", doc, input: schema }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -52,18 +50,5 @@ impl<'a> Entry<'a> {
     /// For `tools` of Anthropic's Messages API.
     pub(crate) fn anthropic(&self) -> Value {
         json!({"name": self.name, "description": self.doc, "input_schema": self.input})
-    }
-
-    /// As an answer to `tools/list` of MCP has it.
-    pub(super) fn mcp(&self) -> Value {
-        let mut tool = json!({"name": self.name, "description": self.doc, "inputSchema": self.input});
-        if let Some(action) = self.action {
-            tool["outputSchema"] = action.output.clone();
-            tool["annotations"] = json!({
-                "readOnlyHint": action.only_observes(),
-                "destructiveHint": action.may_destroy(),
-            });
-        }
-        tool
     }
 }

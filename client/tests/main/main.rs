@@ -9,6 +9,7 @@ mod computer;
 mod daemon;
 mod examples;
 mod halt;
+mod mcp;
 mod peer;
 mod schema;
 mod send;

@@ -1,0 +1,10 @@
+//! `llmsh mcp`, as clients of the Model Context Protocol see it.
+
+mod choice;
+mod clients;
+mod held;
+mod http;
+mod malformed;
+mod speaker;
+mod start;
+mod tools;
