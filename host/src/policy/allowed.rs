@@ -24,7 +24,9 @@ use super::subtree::is_at_or_below;
 use super::vocabulary::Concrete;
 
 /// What a path may go on with below a root: names, but for `..`.
-const BELOW: &str = r"(/(\.?|\.?[^/.][^/]*|\.\.[^/]+))*";
+const BELOW: &str = r"(/(\.?|\.?[^/.\u0000][^/\u0000]*|\.\.[^/\u0000]+))*";
+/// An escape in a file URI, but for that of a NUL.
+const ESCAPE: &str = "%([1-9A-Fa-f][0-9A-Fa-f]|0[1-9A-Fa-f])";
 
 /// What can be said of an action's params before there are any.
 #[derive(Debug, PartialEq)]
@@ -243,15 +245,21 @@ fn pattern(roots: &[&String]) -> Option<String> {
         let mut others = roots.iter().filter(|other| other != root);
         others.any(|other| is_at_or_below(root, other))
     };
-    let outermost = roots.iter().filter(|root| !within(root));
-    let spelled = outermost.flat_map(|root| {
-        let bytes = path_of(root).map(|path| path.into_os_string().into_encoded_bytes()).unwrap_or_default();
-        let plain = Some((*root).clone()).filter(|root| root.starts_with('/'));
-        plain.into_iter().chain([path::uri(&bytes)])
-    });
     // The slash of "/" belongs to what is below it.
-    let spelled: Vec<_> = spelled.map(|root| quoted(root.strip_suffix('/').unwrap_or(&root))).collect();
-    (!spelled.is_empty()).then(|| format!("^({}){BELOW}$", spelled.join("|")))
+    let start = |root: String| quoted(root.strip_suffix('/').unwrap_or(&root));
+    let (mut plain, mut uris) = (Vec::new(), Vec::new());
+    for root in roots.iter().filter(|root| !within(root)) {
+        let bytes = path_of(root).map(|path| path.into_os_string().into_encoded_bytes()).unwrap_or_default();
+        uris.push(start(path::uri(&bytes)));
+        plain.extend(Some((*root).clone()).filter(|root| root.starts_with('/')).map(start));
+    }
+    let any = format!("([^/%\\u0000]|{ESCAPE})");
+    let but_a_dot = format!("([^/.%\\u0000]|{ESCAPE})");
+    let below_uri = format!(r"(/(\.?|\.?{but_a_dot}{any}*|\.\.{any}+))*");
+    let spelled = [(plain, BELOW), (uris, &below_uri)];
+    let spelled = spelled.into_iter().filter(|(starts, _)| !starts.is_empty());
+    let spelled: Vec<_> = spelled.map(|(starts, below)| format!("({}){below}", starts.join("|"))).collect();
+    (!spelled.is_empty()).then(|| format!("^({})$", spelled.join("|")))
 }
 
 /// A text in a regular expression (ECMA-262, SyntaxCharacter).

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::grammar::accepts;
 use super::{host, printed, printed_json};
+use crate::daemon::Daemon;
 
 /// A host whose policy lets `/bin/echo` and `/usr/bin/id` run, files below `/w` be read and the left button be clicked.
 fn described() -> Value {
@@ -26,8 +27,9 @@ fn described() -> Value {
     let path = json!({"type": "string", "format": "path", "pattern": "^(/|file://(/|%2[Ff]))[^\\u0000]*$", "minLength": 1, "maxLength": 12300});
     let mut read = action("fs.read", "depends", object(json!({"path": path}), json!(["path"])));
     read["allowed"] = read["params"].clone();
-    read["allowed"]["properties"]["path"]["pattern"] =
-        json!("^(/w|file:///w)(/(\\.?|\\.?[^/.][^/]*|\\.\\.[^/]+))*$");
+    read["allowed"]["properties"]["path"]["pattern"] = json!(
+        "^((/w)(/(\\.?|\\.?[^/.\\u0000][^/\\u0000]*|\\.\\.[^/\\u0000]+))*|(file:///w)(/(\\.?|\\.?([^/.%\\u0000]|%([1-9A-Fa-f][0-9A-Fa-f]|0[1-9A-Fa-f]))([^/%\\u0000]|%([1-9A-Fa-f][0-9A-Fa-f]|0[1-9A-Fa-f]))*|\\.\\.([^/%\\u0000]|%([1-9A-Fa-f][0-9A-Fa-f]|0[1-9A-Fa-f]))+))*)$"
+    );
     let buttons = |names: &[&str]| {
         let names: Vec<_> = names
             .iter()
@@ -78,6 +80,43 @@ fn a_grammar_cannot_write_a_denied_action() {
         assert_eq!(accepts(form, &narrow, &texts), expected, "{form}");
         let wide = printed(&peer, &["--for", form, "--as", "tools"]);
         assert!(accepts(form, &wide, &texts).iter().all(|accepted| *accepted), "{form}");
+    }
+}
+
+#[test]
+fn what_a_real_host_would_refuse_its_grammars_cannot_write() {
+    const POLICY: &str = r#"
+permit (principal, action in Action::"observe", resource in Roots::"read");
+permit (principal, action in Action::"run", resource)
+when { resource == Program::"/bin/echo" || resource == Program::"/usr/bin/id" };
+permit (principal, action in Action::"inject", resource in Display::"virtual") when { context has button && context.button == "left" };
+"#;
+    let daemon = Daemon::start(POLICY, "[display]\nvirtual = \"800x600\"");
+    let place = |name: &str| daemon.path(name).to_str().unwrap().to_owned();
+    let calls = [
+        ("exec_run", json!({"argv": ["/bin/echo", "hi"]}), true),
+        ("exec_run", json!({"argv": ["/bin/sh", "-c", "id"]}), false),
+        ("fs_read", json!({"path": place("r/a")}), true),
+        ("fs_read", json!({"path": place("r/../state/audit")}), false),
+        ("fs_read", json!({"path": "/etc/passwd"}), false),
+        ("fs_write", json!({"path": place("w/a"), "content": "x", "mode": "create"}), false),
+        ("mouse_click", json!({"button": "left"}), true),
+        ("mouse_click", json!({"button": "right"}), false),
+    ];
+    let (texts, expected): (Vec<_>, Vec<_>) = calls
+        .into_iter()
+        .map(|(name, arguments, is_allowed)| {
+            (json!({"name": name, "arguments": with_reason(arguments)}).to_string(), is_allowed)
+        })
+        .unzip();
+    let some = ["exec.run", "fs.read", "fs.write", "mouse.click"];
+    for form in ["gbnf", "lark"] {
+        for (options, expected) in [(["--allowed"].as_slice(), &expected), (&[], &vec![true; texts.len()])] {
+            let ran = daemon
+                .llmsh(&[&["schema", "--for", form, "--as", "tools"], options, some.as_slice()].concat());
+            assert_eq!(ran.code, 0, "{ran:?}");
+            assert_eq!(accepts(form, &ran.stdout, &texts), *expected, "{form} {options:?}");
+        }
     }
 }
 

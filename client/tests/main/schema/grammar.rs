@@ -207,7 +207,7 @@ fn what_may_be_anything_is_never_null() {
 fn a_pattern_says_the_same_in_a_grammar() {
     let patterns = [
         (
-            "^(/w|file:///w)(/(\\.?|\\.?[^/.][^/]*|\\.\\.[^/]+))*$",
+            "^((/w)(/(\\.?|\\.?[^/.\\u0000][^/\\u0000]*|\\.\\.[^/\\u0000]+))*|(file:///w)(/(\\.?|\\.?([^/.%\\u0000]|%([1-9A-Fa-f][0-9A-Fa-f]|0[1-9A-Fa-f]))([^/%\\u0000]|%([1-9A-Fa-f][0-9A-Fa-f]|0[1-9A-Fa-f]))*|\\.\\.([^/%\\u0000]|%([1-9A-Fa-f][0-9A-Fa-f]|0[1-9A-Fa-f]))+))*)$",
             ["/w", "/w/a.b/.c", "/w/\"\\\n", "/wx", "/w/..", "w"].as_slice(),
         ),
         ("^(?:GET|PUT) [^\\u0000-\\u001f]{2,3}$", &["GET ab", "PUT \"\\", "GET a", "GET abcd", "PUT a\n"]),
