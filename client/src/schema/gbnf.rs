@@ -16,30 +16,9 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 
 use super::absent::{branches, is_required};
-use super::keywords::{self, COUNTLESS, Unsupported};
+use super::keywords::{self, COUNTLESS, IN_GRAMMARS, Unsupported};
 use integer::integers;
 use text::{json_literal, literal};
-
-/// What a grammar is made of; any other keyword is an error.
-const KNOWN: [&str; 17] = [
-    "type",
-    "enum",
-    "const",
-    "anyOf",
-    "oneOf",
-    "properties",
-    "required",
-    "additionalProperties",
-    "items",
-    "prefixItems",
-    "minItems",
-    "maxItems",
-    "minLength",
-    "maxLength",
-    "pattern",
-    "minimum",
-    "maximum",
-];
 
 /// The rules that others are made of.
 const BASE: [(&str, &str); 9] = [
@@ -102,7 +81,7 @@ impl Grammar {
         if schema == &json!(true) {
             return Ok("value".to_owned());
         }
-        let keywords = keywords::of(schema, &KNOWN)?;
+        let keywords = keywords::of(schema, &IN_GRAMMARS)?;
         if let Some(branches) = branches(schema) {
             return self.either(keywords, branches, name);
         }
@@ -145,7 +124,7 @@ impl Grammar {
     }
 
     fn untyped(&self, keywords: &Map<String, Value>) -> Result<String, Unsupported> {
-        match keywords.keys().find(|name| KNOWN.contains(&name.as_str())) {
+        match keywords.keys().find(|name| IN_GRAMMARS.contains(&name.as_str())) {
             Some(name) => Err(Unsupported::shape(format!("\"{name}\" without a type has no form here"))),
             None => Ok("value".to_owned()),
         }
@@ -241,7 +220,7 @@ impl Grammar {
 
 /// Refuses what would narrow beside the values or alternatives that a schema lists.
 fn alone(keywords: &Map<String, Value>, listing: &[&str]) -> Result<(), Unsupported> {
-    let narrows = |key: &&String| KNOWN.contains(&key.as_str()) && !listing.contains(&key.as_str());
+    let narrows = |key: &&String| IN_GRAMMARS.contains(&key.as_str()) && !listing.contains(&key.as_str());
     match keywords.keys().find(narrows) {
         Some(beside) => {
             Err(Unsupported::shape(format!("\"{beside}\" beside \"{}\" has no form here", listing[0])))

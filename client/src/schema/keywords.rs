@@ -17,6 +17,27 @@ const DESCRIBING: [&str; 9] = [
     "deprecated",
 ];
 
+/// What grammars are made of; any other keyword that narrows is an error there.
+pub(super) const IN_GRAMMARS: [&str; 17] = [
+    "type",
+    "enum",
+    "const",
+    "anyOf",
+    "oneOf",
+    "properties",
+    "required",
+    "additionalProperties",
+    "items",
+    "prefixItems",
+    "minItems",
+    "maxItems",
+    "minLength",
+    "maxLength",
+    "pattern",
+    "minimum",
+    "maximum",
+];
+
 /// A length that grammars leave to the host: llama.cpp takes it for a mistake, and llguidance runs out of states.
 pub(super) const COUNTLESS: u64 = 2000;
 

@@ -6,36 +6,13 @@
 
 use serde_json::{Value, json};
 
-use super::keywords::{self, COUNTLESS, Unsupported, countable};
-
-/// The keywords that llguidance reads, of those that describe what is accepted.
-const KNOWN: [&str; 19] = [
-    "type",
-    "enum",
-    "const",
-    "anyOf",
-    "oneOf",
-    "properties",
-    "required",
-    "additionalProperties",
-    "items",
-    "prefixItems",
-    "minItems",
-    "maxItems",
-    "minLength",
-    "maxLength",
-    "pattern",
-    "minimum",
-    "maximum",
-    "exclusiveMinimum",
-    "exclusiveMaximum",
-];
+use super::keywords::{self, COUNTLESS, IN_GRAMMARS, Unsupported, countable};
 
 /// The grammar of what a schema accepts.
 ///
 /// # Errors
 ///
-/// A keyword that llguidance does not read.
+/// A keyword that grammars have no form for.
 pub(super) fn grammar(schema: &Value) -> Result<String, Unsupported> {
     let mut schema = schema.clone();
     prepare(&mut schema)?;
@@ -53,7 +30,7 @@ pub(super) fn grammar(schema: &Value) -> Result<String, Unsupported> {
 
 fn prepare(schema: &mut Value) -> Result<(), Unsupported> {
     keywords::each(schema, &mut |schema| {
-        keywords::of(schema, &KNOWN)?;
+        keywords::of(schema, &IN_GRAMMARS)?;
         if let Some(keywords) = schema.as_object_mut() {
             keywords.retain(|name, value| match name.as_str() {
                 "format" => false,
