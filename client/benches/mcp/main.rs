@@ -2,7 +2,7 @@
 //!
 //! - Every side is a process of its own on a pair of pipes, asked by the same blocking client. The bare server is this binary
 //!   started again ([`floor`]): it reads the file, appends 500 bytes and syncs them, and answers with the text.
-//! - All sides take turns within every round; what counts is the ratio, round by round.
+//! - Two sides take turns within every round; what counts is the ratio, round by round.
 //! - Nothing is made easier for `llmsh mcp`: behind it stands a host with the default policy, its log and its limits.
 //!
 //! Run it by `scripts/bench`, which installs the others below target/peers; docs/benchmarks.md says what came out.
@@ -27,7 +27,7 @@ use measure::{median, micros};
 use sides::{Daemon, Places, Side};
 use table::{Bar, Measured, Table};
 
-/// How often all sides take turns.
+/// How often two sides are compared.
 const ROUNDS: usize = 15;
 /// In how many blocks.
 const TURNS: usize = 4;
@@ -47,32 +47,24 @@ fn main() {
     println!("{table}");
 }
 
-/// The time of one call on a connection that stays.
+/// The time of one call on a connection that stays. Only the two that are compared run: some servers go on working for
+/// minutes after they were started.
 fn latency(places: &Places, table: &mut Table) {
-    let mut ours = Side::Ours.open(places);
-    let mut others: Vec<_> =
-        Side::OTHERS.into_iter().map(|side| (side, side.open(places), Measured::default())).collect();
-    for (side, other, _) in &mut others {
+    for side in Side::OTHERS {
+        let (mut ours, mut theirs) = (Side::Ours.open(places), side.open(places));
         for _ in 0..side.calls() {
             ours.read();
-            other.read();
+            theirs.read();
         }
-    }
-    for _ in 0..ROUNDS {
-        let mut our_times = Vec::new();
-        let mut their_times = vec![Vec::new(); others.len()];
-        for _ in 0..TURNS {
-            our_times.extend((0..Side::Ours.calls() / TURNS).map(|_| ours.read()));
-            for ((side, other, _), times) in others.iter_mut().zip(&mut their_times) {
-                times.extend((0..side.calls() / TURNS).map(|_| other.read()));
+        let mut measured = Measured::default();
+        for _ in 0..ROUNDS {
+            let (mut our_times, mut their_times) = (Vec::new(), Vec::new());
+            for _ in 0..TURNS {
+                our_times.extend((0..Side::Ours.calls() / TURNS).map(|_| ours.read()));
+                their_times.extend((0..side.calls() / TURNS).map(|_| theirs.read()));
             }
+            measured.round(micros(median(their_times)), micros(median(our_times)));
         }
-        let our = micros(median(our_times));
-        for ((_, _, measured), times) in others.iter_mut().zip(their_times) {
-            measured.round(micros(median(times)), our);
-        }
-    }
-    for (side, _, measured) in others {
         let bar = if side == Side::Bare { 1.5 } else { 1.0 };
         table.row("call of `fs_read`, 4 KiB", side.name(), "us", measured, Bar::AtMost(bar));
     }

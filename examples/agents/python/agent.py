@@ -159,6 +159,9 @@ class OpenAI:
         self.input = [{"role": "user", "content": args.task}]
         self.request = {"model": args.model, "instructions": SYSTEM, "tools": tools, "store": False,
                         "include": ["reasoning.encrypted_content"]}
+        # This tool works with nothing else.
+        if any(tool["type"] == "computer_use_preview" for tool in tools):
+            self.request["truncation"] = "auto"
 
     def ask(self):
         answer = post(self.url, self.headers, {**self.request, "input": self.input})

@@ -31,10 +31,16 @@ impl Responses {
 
 impl Api for Responses {
     fn ask(&mut self) -> Result<Vec<Value>, Failure> {
-        let answer = self.endpoint.post(&json!({
+        let mut request = json!({
             "model": self.model, "instructions": SYSTEM, "tools": self.tools, "input": self.input,
             "store": false, "include": ["reasoning.encrypted_content"],
-        }))?;
+        });
+        let mut tools = self.tools.as_array().into_iter().flatten();
+        // This tool works with nothing else.
+        if tools.any(|tool| tool["type"] == "computer_use_preview") {
+            request["truncation"] = json!("auto");
+        }
+        let answer = self.endpoint.post(&request)?;
         let output = items(&answer, "output")?;
         if answer["status"] != "completed" {
             let why =

@@ -91,3 +91,23 @@ fn a_computer_tool_that_is_in_beta_is_asked_for_with_its_header() {
         }
     }
 }
+
+#[test]
+fn the_preview_of_computer_use_is_asked_for_with_what_it_needs() {
+    let host = Host::with_display();
+    for agent in [Agent::Python, Agent::Rust] {
+        for (tool, truncation) in [("computer_use_preview", json!("auto")), ("computer", Value::Null)] {
+            let script: Vec<Step> = vec![Box::new(move |seen| {
+                assert_eq!(
+                    [&seen.body["tools"][0]["type"], &seen.body["truncation"]],
+                    [&json!(tool), &truncation]
+                );
+                Reply::Says("Done.".to_owned())
+            })];
+            let endpoint = Endpoint::start(Dialect::Openai, script);
+            let ran = agent.run(&host, &endpoint, &["--tool", tool]);
+            endpoint.finish();
+            assert_eq!(ran.code, Some(0), "{ran:?}");
+        }
+    }
+}
