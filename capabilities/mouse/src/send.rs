@@ -33,8 +33,9 @@ const BATCH: usize = 128;
 /// How far apart the batches of a drag are.
 const PACE_MS: usize = 10;
 
-/// How long a window manager may keep a click back (a passive grab that freezes the pointer) before it counts as stuck.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a window manager may keep a click back (a passive grab that freezes the pointer) before it counts as stuck. One
+/// that reads the keyboard anew after a text with foreign letters takes more than a second on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often is looked whether it let the click through.
 const ROUND: Duration = Duration::from_millis(1);
