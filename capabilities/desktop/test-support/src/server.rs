@@ -80,10 +80,16 @@ impl TestDisplay {
         drop(self.manager.take());
         self.server.end();
         let authority = self.dir.path().join("authority");
-        let (server, out) = run(Some(&self.name), "1280x800x24", &[], &authority, self.dir.path());
-        self.server = server;
-        self.number = BufReader::new(out);
-        self.number.read_line(&mut String::new()).expect("a server that listens");
+        // A server of another test may have taken the number in between, and has it for as long as that test lasts.
+        until("a server that has the number again", || {
+            let (server, out) = run(Some(&self.name), "1280x800x24", &[], &authority, self.dir.path());
+            self.server.end();
+            self.server = server;
+            self.number = BufReader::new(out);
+            let mut number = String::new();
+            self.number.read_line(&mut number).expect("what the server says");
+            (!number.is_empty()).then_some(())
+        });
         self.finder = Finder::new(connect(&self.name, &self.cookie));
     }
 
