@@ -92,6 +92,14 @@ pub(crate) enum Decision {
     Pending {},
 }
 
+impl Decision {
+    /// Reads the output of `host.await_confirmation`.
+    pub(crate) fn read(output: &str) -> Result<Self, Failure> {
+        serde_json::from_str(output)
+            .map_err(|e| Failure::NoAnswer(format!("the host's decision has another shape: {e}")))
+    }
+}
+
 /// A plan that a human must confirm, as far as its caller knows.
 pub(crate) struct Held {
     pub(crate) pending_id: String,
@@ -115,9 +123,7 @@ impl Held {
         let wait_ms = wait_ms.min(ROUND_MS);
         let params =
             serde_json::json!({"pending_id": pending_id, "wait_secret": wait_secret, "wait_ms": wait_ms});
-        let output = host.ask("host.await_confirmation", &params, session)?;
-        serde_json::from_str(output.get())
-            .map_err(|e| Failure::NoAnswer(format!("the host's decision has another shape: {e}")))
+        Decision::read(host.ask("host.await_confirmation", &params, session)?.get())
     }
 }
 

@@ -8,7 +8,6 @@ use llm_os_core::json::Json;
 use rmcp::RoleServer;
 use rmcp::model::{CallToolResponse, ProgressNotificationParam};
 use rmcp::service::RequestContext;
-use serde::Deserialize;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -17,6 +16,7 @@ use crate::exit::Failure;
 use crate::mcp::hold::{self, Held, Telling, Waiting};
 use crate::mcp::outcome::{self, Answered};
 use crate::mcp::server::{Refusal, Server};
+use crate::send::Decision;
 
 /// How often a client that asked for it is told that its call still runs.
 const PROGRESS: Duration = Duration::from_secs(1);
@@ -127,19 +127,8 @@ impl Server {
             "wait_secret": held.wait_secret.expose(),
             "wait_ms": u64::try_from(wait_ms).unwrap_or(u64::MAX),
         });
-        let output = self.pool.ask("host.await_confirmation", &params, &self.session).await?;
-        serde_json::from_str(&output)
-            .map_err(|e| Failure::NoAnswer(format!("the host's decision has another shape: {e}")))
+        Decision::read(&self.pool.ask("host.await_confirmation", &params, &self.session).await?)
     }
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "decision", rename_all = "snake_case")]
-enum Decision {
-    Approved { token: String },
-    Denied {},
-    Expired {},
-    Pending {},
 }
 
 /// Tells the client every second that its call runs, if it asked for that.

@@ -1,6 +1,5 @@
 //! `--start-host`: a host where none answers.
 
-use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
@@ -85,9 +84,7 @@ fn beside() -> Option<PathBuf> {
 
 /// The file for the host's words, in the folder of its state.
 fn log() -> Option<(PathBuf, File)> {
-    let absolute = |text: &OsStr| Some(PathBuf::from(text)).filter(|path| path.is_absolute());
-    let state = std::env::var_os("XDG_STATE_HOME").and_then(|text| absolute(&text));
-    let folder = state.or_else(|| Some(std::env::home_dir()?.join(".local/state")))?.join("llmsh");
+    let folder = token::state()?;
     DirBuilder::new().recursive(true).mode(0o700).create(&folder).ok()?;
     let path = folder.join("llm-osd.log");
     let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path).ok()?;

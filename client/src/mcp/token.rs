@@ -89,12 +89,18 @@ pub(crate) fn fresh(port: u16) -> Result<(Token, PathBuf), Failure> {
 
 /// Where fresh tokens lie.
 fn folder() -> Option<PathBuf> {
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = || {
-        let home = || std::env::home_dir().filter(|home| home.is_absolute());
-        absolute("XDG_STATE_HOME").or_else(|| Some(home()?.join(".local/state")))
-    };
-    Some(absolute("XDG_RUNTIME_DIR").or_else(state)?.join("llmsh"))
+    absolute("XDG_RUNTIME_DIR").map(|folder| folder.join("llmsh")).or_else(state)
+}
+
+/// What this program keeps for its user.
+pub(super) fn state() -> Option<PathBuf> {
+    let home = || std::env::home_dir().filter(|home| home.is_absolute());
+    let state = absolute("XDG_STATE_HOME").or_else(|| Some(home()?.join(".local/state")));
+    state.map(|folder| folder.join("llmsh"))
+}
+
+fn absolute(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
 /// As many random bytes, in hexadecimal.
