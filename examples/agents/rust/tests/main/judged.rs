@@ -1,6 +1,7 @@
 //! What the host says no to, or not yet: the agent tells the model and goes on, and nothing happened.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -20,18 +21,20 @@ fn of<'a>(records: &'a [Value], event: &str) -> Vec<&'a Value> {
     records.iter().filter(|record| record["event"] == event).collect()
 }
 
+/// The model removes a file.
+fn removes(file: &Path) -> Step {
+    let remove = json!({"path": file, "reason": "tidy up"});
+    Box::new(move |_| Reply::Calls(vec![Call::Tool("fs_remove", remove.clone())]))
+}
+
 #[test]
 fn a_call_that_waits_for_a_person_is_told_to_the_model_and_nothing_is_removed() {
     each(|agent, dialect| {
         let host = Host::on(POLICY);
         let file = host.path("w/precious.txt");
         fs::write(&file, "precious").unwrap();
-        let path = json!(file);
         let script: Vec<Step> = vec![
-            Box::new(move |_| {
-                let remove = json!({"path": path, "reason": "tidy up"});
-                Reply::Calls(vec![Call::Tool("fs_remove", remove)])
-            }),
+            removes(&file),
             Box::new(|seen| {
                 let told = seen.only();
                 assert!(told.failed && told.words.contains("llmsh approve p-"), "{}", told.words);
@@ -54,12 +57,8 @@ fn a_call_that_a_person_approves_meanwhile_is_done() {
         let host = Host::on(POLICY);
         let file = host.path("w/old.txt");
         fs::write(&file, "old").unwrap();
-        let path = json!(file);
         let script: Vec<Step> = vec![
-            Box::new(move |_| {
-                let remove = json!({"path": path, "reason": "tidy up"});
-                Reply::Calls(vec![Call::Tool("fs_remove", remove)])
-            }),
+            removes(&file),
             Box::new(|seen| {
                 assert!(!seen.only().failed, "{}", seen.only().words);
                 Reply::Says("Done.".to_owned())
