@@ -6,7 +6,7 @@
 //!
 //! ```json
 //! {"seq":7,"time":"2026-11-23T05:54:01.123456Z","event":"intent","request_id":"r-1","session_id":null,
-//!  "run":"...","who":{},"why":"...","what":{},"decision":{},"outcome":{},"data":{},"prev":"<64 hex digits>"}
+//!  "run":"...","who":{},"why":"...","what":{},"decision":{},"outcome":{},"evidence":[],"data":{},"prev":"<64 hex digits>"}
 //! ```
 //!
 //! `seq` counts from 1 without a gap over all segments. `prev` is the SHA-256, in lower-case hexadecimal, of the exact
@@ -24,7 +24,7 @@ mod line;
 mod verify;
 
 pub use checkpoint::{PublicKey, Signer};
-pub use entry::{Approved, Decided, Entry, Event, Outcome, What, Who};
+pub use entry::{Approved, Decided, Entry, Event, Evidence, Outcome, What, Who};
 pub use line::{Body, Chain, Line, Link, printable};
 pub use verify::{Problem, ProblemKind, Verified, Verifier};
 

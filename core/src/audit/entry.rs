@@ -30,6 +30,10 @@ pub enum Event {
     Approved,
     /// A human denied a held plan.
     Denied,
+    /// A human approved that a session may do the same again.
+    Granted,
+    /// A grant ended before its time.
+    Revoked,
     /// A token was consumed by the plan that follows.
     TokenUsed,
     /// A token was burnt by a mismatch.
@@ -52,11 +56,13 @@ pub enum Event {
     Rotated,
     /// Refusals beyond the rate limit, counted.
     Summary,
+    /// The oldest segments were removed, as the configuration says.
+    Retired,
 }
 
 impl Event {
     /// Every event.
-    pub const ALL: [Event; 20] = [
+    pub const ALL: [Event; 23] = [
         Event::Start,
         Event::Stop,
         Event::Intent,
@@ -66,6 +72,8 @@ impl Event {
         Event::Held,
         Event::Approved,
         Event::Denied,
+        Event::Granted,
+        Event::Revoked,
         Event::TokenUsed,
         Event::TokenBurnt,
         Event::PolicyLoaded,
@@ -77,6 +85,7 @@ impl Event {
         Event::Checkpoint,
         Event::Rotated,
         Event::Summary,
+        Event::Retired,
     ];
 
     /// The event as records spell it.
@@ -91,6 +100,8 @@ impl Event {
             Event::Held => "held",
             Event::Approved => "approved",
             Event::Denied => "denied",
+            Event::Granted => "granted",
+            Event::Revoked => "revoked",
             Event::TokenUsed => "token_used",
             Event::TokenBurnt => "token_burnt",
             Event::PolicyLoaded => "policy_loaded",
@@ -102,6 +113,7 @@ impl Event {
             Event::Checkpoint => "checkpoint",
             Event::Rotated => "rotated",
             Event::Summary => "summary",
+            Event::Retired => "retired",
         }
     }
 }
@@ -139,6 +151,9 @@ pub struct Entry {
     /// How it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
+    /// What is kept of it beside the log.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<Evidence>,
     /// What belongs to this event alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<serde_json::Value>,
@@ -157,6 +172,7 @@ impl Entry {
             what: None,
             decision: None,
             outcome: None,
+            evidence: Vec::new(),
             data: None,
         }
     }
@@ -216,6 +232,22 @@ pub struct Approved {
     pub approver: u32,
     /// When, RFC 3339 in UTC.
     pub time: String,
+}
+
+/// Something that a host keeps beside the log, where it is told to: what the record itself only digests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Evidence {
+    /// What it is: `output`, `diff` or `picture`.
+    pub name: String,
+    /// Its media type (RFC 6838).
+    pub media_type: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// The SHA-256 of its bytes, in lower-case hexadecimal, by which it is found.
+    pub sha256: String,
+    /// The point that the action aims at, in pixels of a picture, from its upper left corner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub point: Option<[u32; 2]>,
 }
 
 /// How an action ended, or why a plan was refused.
