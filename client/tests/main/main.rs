@@ -13,4 +13,5 @@ mod mcp;
 mod peer;
 mod schema;
 mod send;
+mod ssh;
 mod wait;

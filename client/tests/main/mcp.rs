@@ -5,6 +5,6 @@ mod clients;
 mod held;
 mod http;
 mod malformed;
-mod speaker;
+pub(crate) mod speaker;
 mod start;
 mod tools;
