@@ -28,7 +28,7 @@
 //!
 //! ```compile_fail
 //! # use llm_os_core::pipeline::{Cleared, Held};
-//! fn skip(held: Held) -> Cleared { Cleared { plan: held.plan, actions: held.actions, approved: None } }
+//! fn skip(held: Held) -> Cleared { Cleared { plan: held.plan, actions: held.actions, approved: Vec::new() } }
 //! ```
 //!
 //! A cleared plan cannot act before it is recorded: a grant is made only inside the step that holds a [`Durable`]
@@ -63,7 +63,7 @@ mod run;
 mod stages;
 
 pub use grant::Granted;
-pub use ports::{Approvals, Claim, Durable, HeldAction, HeldPlan, Ledger, Pending};
+pub use ports::{Approvals, Asked, Claim, Durable, HeldAction, HeldPlan, Ledger, Pending};
 pub use stages::{Cleared, Held, Judged, Parsed, Refused, Resolved, Validated, Verdict};
 
 /// Everything a plan meets on its way.

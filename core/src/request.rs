@@ -52,7 +52,8 @@ struct WireAction {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WireConfirmation {
-    token: Secret,
+    token: Option<Secret>,
+    session_secret: Option<Secret>,
 }
 
 /// A request whose envelope is checked; its params are not typed yet.
@@ -68,6 +69,8 @@ pub struct Request {
     pub calls: Vec<Call>,
     /// The confirmation token.
     pub token: Option<Secret>,
+    /// The secret by which the session's grants are known.
+    pub session_secret: Option<Secret>,
     /// Whether it runs at most once for its (uid, session, request id).
     pub once: bool,
 }
@@ -133,10 +136,7 @@ impl Request {
                 format!("found {found} actions, expected 1 to {MAX_ACTIONS}"),
             ));
         }
-        let token = wire.confirmation.map(|confirmation| confirmation.token);
-        if token.as_ref().is_some_and(|token| token.expose().len() > MAX_TOKEN) {
-            return Err(Fault::invalid("$.confirmation.token", format!("longer than {MAX_TOKEN} bytes")));
-        }
+        let (token, session_secret) = wire.confirmation.map_or(Ok((None, None)), WireConfirmation::check)?;
         let calls = wire.actions.into_iter().enumerate().map(|(index, action)| action.check(index));
         Ok(Self {
             id,
@@ -144,8 +144,27 @@ impl Request {
             mode: wire.mode,
             calls: calls.collect::<Result<_, _>>()?,
             token,
+            session_secret,
             once: wire.once,
         })
+    }
+}
+
+impl WireConfirmation {
+    fn check(self) -> Result<(Option<Secret>, Option<Secret>), Fault> {
+        let Self { token, session_secret } = self;
+        if token.is_none() && session_secret.is_none() {
+            let message = "found neither, expected a token, a session_secret, or both";
+            return Err(Fault::invalid("$.confirmation", message));
+        }
+        for (path, secret) in
+            [("$.confirmation.token", &token), ("$.confirmation.session_secret", &session_secret)]
+        {
+            if secret.as_ref().is_some_and(|secret| secret.expose().len() > MAX_TOKEN) {
+                return Err(Fault::invalid(path, format!("longer than {MAX_TOKEN} bytes")));
+            }
+        }
+        Ok((token, session_secret))
     }
 }
 
@@ -176,6 +195,20 @@ pub fn canonical(session: Option<&Id>, calls: &[Call]) -> String {
     }
     out.push_str("]}");
     out
+}
+
+impl Call {
+    /// What a session may be granted to do again, as text: the action, its params and how to undo it, in canonical
+    /// form. The reason is not in it, and nothing that states a danger is ever granted.
+    pub fn again(&self) -> String {
+        let mut out = format!("{} ", self.name);
+        self.params.write(&mut out);
+        if let Some(recovery) = &self.recovery {
+            out.push_str(", recovery ");
+            write_text(recovery, &mut out);
+        }
+        out
+    }
 }
 
 impl WireAction {

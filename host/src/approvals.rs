@@ -1,4 +1,4 @@
-//! Held plans and the tokens that release them.
+//! Held plans, the tokens that release them, and what sessions were granted.
 //!
 //! Everything is in memory: after a restart no plan is pending and no token is valid. A token is 256 random bits,
 //! kept only as its SHA-256, valid once, for 120 s of boot time (`CLOCK_BOOTTIME`, clock_gettime(2)), for the one plan,
@@ -11,13 +11,18 @@ use std::time::{Duration, SystemTime};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use llm_os_core::audit::Approved;
-use llm_os_core::pipeline::{self, Claim, HeldPlan, Pending};
+use llm_os_core::pipeline::{self, Asked, Claim, HeldPlan, Pending};
 use llm_os_core::value::hex;
-use llm_os_core::{Code, Effects, Fault, Secret};
+use llm_os_core::{Code, Effects, Fault, Principal, Secret};
 use rustix::time::{ClockId, clock_gettime};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::Notify;
+
+use grants::Grants;
+pub(crate) use grants::{Draft, permits};
+
+mod grants;
 
 /// How long a token is valid after the approval.
 pub(crate) const TOKEN_LIFE: Duration = Duration::from_secs(120);
@@ -32,6 +37,7 @@ const DECISION_LIFE: Duration = TOKEN_LIFE;
 pub(crate) struct Desk {
     pending_life: Duration,
     max_pending: usize,
+    grant_life: Duration,
     clock: fn() -> Duration,
     state: Mutex<State>,
     decided: Notify,
@@ -41,6 +47,7 @@ pub(crate) struct Desk {
 struct State {
     plans: HashMap<String, Waiting>,
     tokens: HashMap<[u8; 32], Minted>,
+    grants: Grants,
     misses: HashMap<u32, (u32, Duration)>,
 }
 
@@ -57,6 +64,8 @@ enum Wait {
     Deciding,
     Approved {
         token: Secret,
+        /// The secret by which the session's grants are known, where it was granted anything with this approval.
+        session_secret: Option<Secret>,
         at: Duration,
     },
     Denied {
@@ -81,14 +90,42 @@ pub(crate) struct Held {
 /// What a waiting caller learns.
 pub(crate) enum Answer {
     Pending,
-    Approved(Secret),
+    Approved {
+        token: Secret,
+        session_secret: Option<Secret>,
+    },
     Denied,
     Expired,
 }
 
 impl Desk {
-    pub(crate) fn new(pending_life: Duration, max_pending: usize) -> Self {
-        Self { pending_life, max_pending, clock: boot_time, state: Mutex::default(), decided: Notify::new() }
+    pub(crate) fn new(pending_life: Duration, max_pending: usize, grant_life: Duration) -> Self {
+        let (state, decided) = (Mutex::default(), Notify::new());
+        Self { pending_life, max_pending, grant_life, clock: boot_time, state, decided }
+    }
+
+    /// How long a grant holds.
+    pub(crate) fn grant_life(&self) -> Duration {
+        self.grant_life
+    }
+
+    /// Every grant that holds, oldest first.
+    pub(crate) fn grants(&self) -> Vec<serde_json::Value> {
+        self.state().grants.listed((self.clock)(), self.grant_life)
+    }
+
+    /// Ends a grant at once; whether it held.
+    pub(crate) fn revoke(&self, grant_id: &str) -> bool {
+        self.state().grants.revoke(grant_id)
+    }
+
+    /// Says beforehand whether another grant has its place.
+    ///
+    /// # Errors
+    ///
+    /// `busy`.
+    pub(crate) fn has_room_for_grant(&self, uid: u32) -> Result<(), Fault> {
+        self.state().grants.has_room(uid)
     }
 
     /// The plans that wait, oldest first.
@@ -128,16 +165,23 @@ impl Desk {
         }
     }
 
-    /// Mints the token of a plan whose approval is recorded.
-    pub(crate) fn approve(&self, id: &str, approver: u32, time: SystemTime) -> Result<Secret, Fault> {
-        let token = Secret::new(URL_SAFE_NO_PAD.encode(random::<32>()?));
+    /// Mints the token of a plan whose approval is recorded, and makes the grant that is recorded with it.
+    pub(crate) fn approve(
+        &self,
+        id: &str,
+        approver: u32,
+        time: SystemTime,
+        grant: Option<Draft>,
+    ) -> Result<Secret, Fault> {
+        let token = random_secret()?;
         let at = (self.clock)();
         let mut state = self.state();
-        let waiting = state.deciding(id)?;
-        waiting.state = Wait::Approved { token: token.clone(), at };
-        let plan = waiting.plan.clone();
+        let plan = state.deciding(id)?.plan.clone();
         let time = humantime::format_rfc3339_micros(time).to_string();
-        let approved = Approved { pending_id: id.to_owned(), approver, time };
+        let approved = Approved { pending_id: id.to_owned(), approver, time, grant: None };
+        let grant = grant.map(|draft| state.grants.add(draft, &plan, approved.clone(), at));
+        let session_secret = grant.transpose()?;
+        state.deciding(id)?.state = Wait::Approved { token: token.clone(), session_secret, at };
         state.tokens.insert(digest(&token), Minted { plan, approved, at });
         drop(state);
         self.decided.notify_waiters();
@@ -183,7 +227,9 @@ impl Desk {
         }
         match &waiting.state {
             Wait::Pending | Wait::Deciding => Answer::Pending,
-            Wait::Approved { token, .. } => Answer::Approved(token.clone()),
+            Wait::Approved { token, session_secret, .. } => {
+                Answer::Approved { token: token.clone(), session_secret: session_secret.clone() }
+            }
             Wait::Denied { .. } => Answer::Denied,
         }
     }
@@ -191,7 +237,9 @@ impl Desk {
     /// The state without what expired.
     fn state(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.prune((self.clock)(), self.pending_life);
+        let now = (self.clock)();
+        state.prune(now, self.pending_life);
+        state.grants.prune(now, self.grant_life);
         state
     }
 }
@@ -216,7 +264,7 @@ impl State {
 impl pipeline::Approvals for Desk {
     fn hold(&self, plan: HeldPlan) -> Result<Pending, Fault> {
         let pending =
-            Pending { id: format!("p-{}", hex(&random::<8>()?)), wait_secret: hex(&random::<16>()?) };
+            Pending { id: random_id("p")?, wait_secret: hex(&random::<16>()?) };
         let mut state = self.state();
         let same_user =
             |w: &&Waiting| matches!(w.state, Wait::Pending) && w.plan.principal.uid == plan.principal.uid;
@@ -264,6 +312,10 @@ impl pipeline::Approvals for Desk {
         }
         Ok(minted.approved)
     }
+
+    fn granted(&self, secret: &Secret, caller: &Principal, asked: &[Asked<'_>]) -> Option<Vec<Approved>> {
+        self.state().grants.covering(secret, caller, asked)
+    }
 }
 
 fn not_pending(id: &str) -> Fault {
@@ -274,6 +326,14 @@ fn not_pending(id: &str) -> Fault {
 
 fn digest(token: &Secret) -> [u8; 32] {
     Sha256::digest(token.expose().as_bytes()).into()
+}
+
+fn random_secret() -> Result<Secret, Fault> {
+    Ok(Secret::new(URL_SAFE_NO_PAD.encode(random::<32>()?)))
+}
+
+fn random_id(kind: &str) -> Result<String, Fault> {
+    Ok(format!("{kind}-{}", hex(&random::<8>()?)))
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Fault> {
@@ -301,20 +361,24 @@ mod tests {
         Principal { uid, session: None }
     }
 
-    fn held(desk: &Desk, uid: u32, canonical: &str) -> Pending {
-        let request_id = Id::new("r").unwrap();
-        let plan = HeldPlan {
+    fn plan(uid: u32, canonical: &str) -> HeldPlan {
+        HeldPlan {
             principal: caller(uid),
-            request_id,
+            request_id: Id::new("r").unwrap(),
             canonical: canonical.to_owned(),
             actions: Vec::new(),
-        };
-        desk.hold(plan).unwrap()
+            again: Vec::new(),
+            session_secret: None,
+        }
+    }
+
+    fn held(desk: &Desk, uid: u32, canonical: &str) -> Pending {
+        desk.hold(plan(uid, canonical)).unwrap()
     }
 
     fn approved(desk: &Desk, pending: &Pending) -> Secret {
         desk.begin(&pending.id).unwrap();
-        desk.approve(&pending.id, 0, SystemTime::UNIX_EPOCH).unwrap()
+        desk.approve(&pending.id, 0, SystemTime::UNIX_EPOCH, None).unwrap()
     }
 
     fn redeem(desk: &Desk, token: &Secret, uid: u32, canonical: &str) -> Result<Approved, &'static str> {
@@ -323,7 +387,7 @@ mod tests {
     }
 
     fn desk() -> Desk {
-        Desk::new(Duration::from_secs(60), 4)
+        Desk::new(Duration::from_secs(60), 4, Duration::from_secs(60))
     }
 
     #[test]
@@ -363,10 +427,7 @@ mod tests {
         for _ in 0..4 {
             held(&desk, 1, "a");
         }
-        let request_id = Id::new("r").unwrap();
-        let plan =
-            HeldPlan { principal: caller(1), request_id, canonical: String::new(), actions: Vec::new() };
-        assert_eq!(desk.hold(plan).unwrap_err().code, Code::BUSY);
+        assert_eq!(desk.hold(plan(1, "a")).unwrap_err().code, Code::BUSY);
         held(&desk, 2, "a");
     }
 
@@ -402,7 +463,7 @@ mod tests {
         assert!(desk.begin(&a.id).is_err());
         desk.begin(&b.id).unwrap();
         desk.clear();
-        assert!(desk.approve(&b.id, 0, SystemTime::UNIX_EPOCH).is_err());
+        assert!(desk.approve(&b.id, 0, SystemTime::UNIX_EPOCH, None).is_err());
     }
 
     #[test]
@@ -412,7 +473,7 @@ mod tests {
         desk.begin(&pending.id).unwrap();
         assert!(desk.begin(&pending.id).is_err());
         desk.give_back(&pending.id);
-        assert!(desk.approve(&pending.id, 0, SystemTime::UNIX_EPOCH).is_err(), "not begun");
+        assert!(desk.approve(&pending.id, 0, SystemTime::UNIX_EPOCH, None).is_err(), "not begun");
         approved(&desk, &pending);
     }
 
@@ -424,6 +485,6 @@ mod tests {
         let wrong = desk.wait(&pending.id, &Secret::new("0".repeat(32)), Duration::ZERO).await;
         assert!(matches!(wrong, Answer::Expired));
         let right = desk.wait(&pending.id, &Secret::new(pending.wait_secret), Duration::ZERO).await;
-        assert!(matches!(right, Answer::Approved(_)));
+        assert!(matches!(right, Answer::Approved { .. }));
     }
 }

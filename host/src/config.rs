@@ -84,11 +84,13 @@ pub(crate) struct Confirmation {
     pub(crate) pending_s: u64,
     /// The most held plans of one user.
     pub(crate) max_pending: usize,
+    /// How long the same again is granted to a session.
+    pub(crate) grant_s: u64,
 }
 
 impl Default for Confirmation {
     fn default() -> Self {
-        Self { pending_s: 3_600, max_pending: 16 }
+        Self { pending_s: 3_600, max_pending: 16, grant_s: 3_600 }
     }
 }
 
@@ -165,6 +167,7 @@ impl Config {
         within("limits.stop_s", stop_s, 0, 3_600)?;
         within("confirmation.pending_s", self.confirmation.pending_s, 1, 604_800)?;
         within("confirmation.max_pending", self.confirmation.max_pending, 1, 1_024)?;
+        within("confirmation.grant_s", self.confirmation.grant_s, 1, 86_400)?;
         within("audit.segment_bytes", self.audit.segment_bytes, 65_536, 1 << 40)?;
         within("audit.checkpoint_records", self.audit.checkpoint_records, 1, 1 << 20)?;
         let uids = |list: &Option<Vec<u32>>| list.as_ref().is_some_and(Vec::is_empty);

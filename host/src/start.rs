@@ -109,7 +109,9 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
     getrandom::fill(&mut boot).map_err(io::Error::other)?;
     let halt_file = HaltFile::of(&state);
     let halt = halt_file.read();
-    let desk = Desk::new(Duration::from_secs(config.confirmation.pending_s), config.confirmation.max_pending);
+    let held = config.confirmation;
+    let [pending_life, grant_life] = [held.pending_s, held.grant_s].map(Duration::from_secs);
+    let desk = Desk::new(pending_life, held.max_pending, grant_life);
     let host = Arc::new(Host {
         registry,
         log,

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use crate::approvals::{Answer, Held, TOKEN_LIFE};
+use crate::approvals::{Answer, Draft, Held, TOKEN_LIFE, permits};
 use crate::describe;
 use crate::host::{Host, running::Key};
 use crate::server::{Door, Peer};
@@ -40,16 +40,23 @@ enum PlanVerb {
 enum ApprovalVerb {
     Ping {},
     Pending { pending_id: Option<String> },
-    Approve { pending_id: String, sha256: String },
+    Approve {
+        pending_id: String,
+        sha256: String,
+        #[serde(default)]
+        session: bool,
+    },
     Deny { pending_id: String },
     Hold { plan: Json, uid: u32 },
+    Grants {},
+    Revoke { grant_id: String },
     Reload {},
     Halt {},
     Resume {},
 }
 
 const PLAN_VERBS: &[&str] = &["ping", "describe", "await_confirmation", "cancel", "halt"];
-const APPROVAL_VERBS: &[&str] = &["ping", "pending", "approve", "deny", "hold", "reload", "halt", "resume"];
+const APPROVAL_VERBS: &[&str] = &["ping", "pending", "approve", "deny", "hold", "grants", "revoke", "reload", "halt", "resume"];
 
 /// Answers a request whose one action is `host.*`.
 pub(crate) async fn answer(
@@ -110,15 +117,17 @@ async fn answered(
                 Ok(json!({"pending": pending.iter().map(summary).collect::<Vec<_>>()}))
             }
             ApprovalVerb::Pending { pending_id: Some(id) } => host.desk.find(&id).map(|held| shown(&held)),
-            ApprovalVerb::Approve { pending_id, sha256 } => {
+            ApprovalVerb::Approve { pending_id, sha256, session } => {
                 is_running(host)?;
-                approve(host, peer, &pending_id, &sha256).await
+                approve(host, peer, &pending_id, &sha256, session).await
             }
             ApprovalVerb::Deny { pending_id } => deny(host, peer, &pending_id).await,
             ApprovalVerb::Hold { plan, uid } => {
                 is_running(host)?;
                 hold(host, peer, &plan, uid).await
             }
+            ApprovalVerb::Grants {} => Ok(json!({"grants": host.desk.grants()})),
+            ApprovalVerb::Revoke { grant_id } => revoke(host, request, peer, &grant_id).await,
             ApprovalVerb::Reload {} => {
                 let policy = host.reload(&peer.who).await?;
                 Ok(json!({"policy_sha256": policy.policy_sha256()}))
@@ -167,7 +176,13 @@ async fn await_confirmation(host: &Host, id: &str, secret: &Secret, wait_ms: u64
         return Err(Fault::invalid("$.actions[0].params.wait_ms", message));
     }
     Ok(match host.desk.wait(id, secret, Duration::from_millis(wait_ms)).await {
-        Answer::Approved(token) => json!({"decision": "approved", "token": token.expose()}),
+        Answer::Approved { token, session_secret } => {
+            let mut told = json!({"decision": "approved", "token": token.expose()});
+            if let Some(secret) = session_secret {
+                told["session_secret"] = json!(secret.expose());
+            }
+            told
+        }
         Answer::Denied => json!({"decision": "denied"}),
         Answer::Pending => json!({"decision": "pending"}),
         Answer::Expired => json!({"decision": "expired"}),
@@ -214,6 +229,16 @@ fn shown(held: &Held) -> Value {
     shown["effects"] = plan.actions.iter().map(|action| json!(action.effects.as_slice())).collect();
     shown["policies"] = plan.actions.iter().map(|action| json!(action.ruling.policies)).collect();
     shown["profiles"] = plan.actions.iter().map(|action| json!(action.ruling.profile)).collect();
+    match permits(plan) {
+        Ok(permits) => {
+            shown["grantable"] = json!(true);
+            shown["grant"] = json!(permits);
+        }
+        Err(why) => {
+            shown["grantable"] = json!(false);
+            shown["not_grantable"] = json!(why.message);
+        }
+    }
     shown
 }
 
@@ -221,36 +246,81 @@ fn sha256(plan: &HeldPlan) -> String {
     hex(&Sha256::digest(plan.canonical.as_bytes()))
 }
 
-async fn approve(host: &Host, peer: &Peer, id: &str, displayed: &str) -> Result<Value, Fault> {
-    let sha256 = sha256(&host.desk.find(id)?.plan);
+async fn approve(
+    host: &Host,
+    peer: &Peer,
+    id: &str,
+    displayed: &str,
+    session: bool,
+) -> Result<Value, Fault> {
+    let plan = host.desk.find(id)?.plan;
+    let sha256 = sha256(&plan);
     if displayed != sha256 {
         let found = llm_os_core::error::excerpt(displayed);
         let message = format!("found {found}, expected {sha256}: what was displayed is not what is held");
         return Err(Fault::invalid("$.actions[0].params.sha256", message));
     }
-    decide(host, peer, Event::Approved, id).await?;
-    let token = host.desk.approve(id, peer.who.uid, SystemTime::now())?;
-    Ok(json!({"token": token.expose(), "expires_in_s": TOKEN_LIFE.as_secs()}))
+    let grant = if session { Some(draft(host, &plan)?) } else { None };
+    decide(host, peer, Event::Approved, id, grant.as_ref()).await?;
+    let mut told = json!({"expires_in_s": TOKEN_LIFE.as_secs()});
+    if let Some(Draft { id, permits, .. }) = &grant {
+        let expires_in_s = host.desk.grant_life().as_secs();
+        told["grant"] = json!({"grant_id": id, "expires_in_s": expires_in_s, "permits": permits});
+    }
+    let token = host.desk.approve(id, peer.who.uid, SystemTime::now(), grant)?;
+    told["token"] = json!(token.expose());
+    Ok(told)
+}
+
+/// The grant that an approval for the session is to make.
+fn draft(host: &Host, plan: &HeldPlan) -> Result<Draft, Fault> {
+    host.desk.has_room_for_grant(plan.principal.uid)?;
+    Draft::of(plan)
+}
+
+/// A grant that is gone cannot be used while its end is being recorded.
+async fn revoke(host: &Host, request: &Request, peer: &Peer, grant_id: &str) -> Result<Value, Fault> {
+    if !host.desk.revoke(grant_id) {
+        let found = llm_os_core::error::excerpt(grant_id);
+        let message = format!("found \"{found}\", which is no grant that holds; llmsh grants lists them");
+        return Err(Fault::invalid("$.actions[0].params.grant_id", message));
+    }
+    let entry = Entry {
+        who: Some(peer.who.clone()),
+        why: Some(request.calls[0].reason.clone()),
+        data: Some(json!({"grant_id": grant_id})),
+        ..Entry::new(Event::Revoked)
+    };
+    let _durable = host.log.write(vec![entry]).await?;
+    Ok(json!({"revoked": true}))
 }
 
 async fn deny(host: &Host, peer: &Peer, id: &str) -> Result<Value, Fault> {
-    decide(host, peer, Event::Denied, id).await?;
+    decide(host, peer, Event::Denied, id, None).await?;
     host.desk.deny(id)?;
     Ok(json!({"denied": true}))
 }
 
 /// Records a decision while nobody else can decide the same plan.
-async fn decide(host: &Host, peer: &Peer, event: Event, id: &str) -> Result<(), Fault> {
+async fn decide(
+    host: &Host,
+    peer: &Peer,
+    event: Event,
+    id: &str,
+    grant: Option<&Draft>,
+) -> Result<(), Fault> {
     let held = host.desk.begin(id)?;
-    let recorded = record(host, peer, event, &held).await;
+    let mut entries = vec![entry(peer, event, &held)];
+    entries.extend(grant.map(|grant| granted(host, peer, &held, grant)));
+    let recorded = host.log.write(entries).await.map(drop);
     if recorded.is_err() {
         host.desk.give_back(id);
     }
     recorded
 }
 
-async fn record(host: &Host, peer: &Peer, event: Event, held: &Held) -> Result<(), Fault> {
-    let entry = Entry {
+fn entry(peer: &Peer, event: Event, held: &Held) -> Entry {
+    Entry {
         request_id: Some(held.plan.request_id.clone()),
         session_id: held.plan.principal.session.clone(),
         who: Some(peer.who.clone()),
@@ -258,9 +328,17 @@ async fn record(host: &Host, peer: &Peer, event: Event, held: &Held) -> Result<(
             json!({"pending_id": held.id, "uid": held.plan.principal.uid, "plan_sha256": sha256(&held.plan)}),
         ),
         ..Entry::new(event)
-    };
-    let _durable = host.log.write(vec![entry]).await?;
-    Ok(())
+    }
+}
+
+fn granted(host: &Host, peer: &Peer, held: &Held, grant: &Draft) -> Entry {
+    let mut entry = entry(peer, Event::Granted, held);
+    if let Some(data) = &mut entry.data {
+        data["grant_id"] = json!(grant.id);
+        data["permits"] = json!(grant.permits);
+        data["expires_in_s"] = json!(host.desk.grant_life().as_secs());
+    }
+    entry
 }
 
 /// Holds a plan that was not sent yet, as if `uid` had sent it.
@@ -270,10 +348,10 @@ async fn hold(host: &Host, peer: &Peer, plan: &Json, uid: u32) -> Result<Value, 
         fault.at(path)
     };
     let request = Request::read(plan.canonical().as_bytes()).map_err(|unread| within(unread.fault))?;
-    if request.token.is_some() {
+    if request.token.is_some() || request.session_secret.is_some() {
         return Err(Fault::invalid(
             "$.actions[0].params.plan.confirmation",
-            "a plan to be held has no token yet",
+            "a plan to be held has no token yet, and nothing is granted to it",
         ));
     }
     let who = llm_os_core::audit::Who { uid, ..peer.who.clone() };
@@ -302,7 +380,7 @@ async fn hold(host: &Host, peer: &Peer, plan: &Json, uid: u32) -> Result<Value, 
     match pending {
         Some(id) => {
             let held = host.desk.find(id)?;
-            record(host, peer, Event::Held, &held).await?;
+            let _durable = host.log.write(vec![entry(peer, Event::Held, &held)]).await?;
             Ok(shown(&held))
         }
         None => {

@@ -62,6 +62,10 @@ pub struct HeldPlan {
     pub canonical: String,
     /// For each action: what it resolved to, and the ruling.
     pub actions: Vec<HeldAction>,
+    /// For each action: what the same again would be, see [`Call::again`](crate::request::Call::again).
+    pub again: Vec<String>,
+    /// The secret of its session that it showed.
+    pub session_secret: Option<Secret>,
 }
 
 /// One action of a held plan.
@@ -71,6 +75,24 @@ pub struct HeldAction {
     pub effects: Effects,
     /// What was decided.
     pub ruling: Ruling,
+}
+
+impl HeldAction {
+    /// Why a human must confirm this each time anew, whatever a session is granted: a rule that no policy can lift.
+    pub fn always_asks(&self) -> Option<&str> {
+        let stated = self.effects.as_slice().iter().find_map(|effect| effect.asks.as_deref());
+        let by_host = || self.ruling.policies.iter().find(|reason| reason.policy == "host");
+        stated.or_else(|| by_host().map(|reason| reason.reason.as_deref().unwrap_or("a rule of the host")))
+    }
+}
+
+/// One action that needs confirmation, in a plan that shows the secret of a session.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// See [`Call::again`](crate::request::Call::again).
+    pub again: &'a str,
+    /// What it resolved to now.
+    pub effects: &'a Effects,
 }
 
 /// What a held plan's caller gets.
@@ -112,4 +134,8 @@ pub trait Approvals: Send + Sync {
     /// `confirmation_invalid` where it is unknown, used, expired, or minted for another plan or caller;
     /// `confirmation_stale` where the plan now resolves to something else.
     fn redeem(&self, token: &Secret, claim: Claim<'_>) -> Result<Approved, Fault>;
+
+    /// The approvals by which a session may do all of this again, one for each action that is asked about; `None` where one
+    /// of them is not granted, or the secret is not that of this caller's session: the plan is held then, as without it.
+    fn granted(&self, secret: &Secret, caller: &Principal, asked: &[Asked<'_>]) -> Option<Vec<Approved>>;
 }

@@ -35,7 +35,7 @@ impl Cleared {
         {
             return Err(Box::new(Refused { plan, fault, actions: Vec::new(), pending: None }));
         }
-        let mut run = Run::new(door, &plan, approved.as_ref(), cancel);
+        let mut run = Run::new(door, &plan, &approved, cancel);
         let stopped = run.actions(actions).await;
         let response = run.settle(stopped).await;
         if plan.once {
@@ -73,7 +73,7 @@ struct Recorded {
 struct Run<'a, L, A> {
     door: &'a Door<'a, L, A>,
     plan: &'a Plan,
-    approved: Option<&'a Approved>,
+    approved: &'a [Option<Approved>],
     cancel: CancellationToken,
     deadline: Instant,
     /// Entries that are not written yet.
@@ -90,7 +90,7 @@ impl<'a, L: Ledger, A: Approvals> Run<'a, L, A> {
     fn new(
         door: &'a Door<'a, L, A>,
         plan: &'a Plan,
-        approved: Option<&'a Approved>,
+        approved: &'a [Option<Approved>],
         cancel: CancellationToken,
     ) -> Self {
         Self {
@@ -110,7 +110,8 @@ impl<'a, L: Ledger, A: Approvals> Run<'a, L, A> {
 
     /// Runs the actions in order. `Err` is why the plan stopped other than by an action that failed.
     async fn actions(&mut self, actions: Vec<JudgedAction>) -> Result<(), Fault> {
-        if let Some(approved) = self.approved {
+        let token_used = self.approved.iter().flatten().find(|approved| approved.grant.is_none());
+        if let Some(approved) = token_used {
             let data = serde_json::json!({"pending_id": approved.pending_id});
             self.pending.push(Entry { data: Some(data), ..self.plan.entry(Event::TokenUsed) });
         }
@@ -137,7 +138,7 @@ impl<'a, L: Ledger, A: Approvals> Run<'a, L, A> {
             judge: self.door.judge.clone(),
             principal: self.plan.principal.clone(),
             action: self.plan.calls[index].name.clone(),
-            confirmed: self.approved.is_some(),
+            confirmed: self.approved[index].is_some(),
             cancel: self.cancel.clone(),
             deadline: self.deadline,
             connection: self.plan.connection,
@@ -167,7 +168,7 @@ impl<'a, L: Ledger, A: Approvals> Run<'a, L, A> {
             Err(Fault::new(Code::CONFIRMATION_STALE, format!("{}: {what}; send the plan anew", call.name))
                 .in_action(index))
         };
-        match (ruling.decision, self.approved) {
+        match (ruling.decision, &self.approved[index]) {
             (Decision::Deny, _) => return Err(super::stages::denied(call, &ruling).in_action(index)),
             (Decision::Confirm, None) => {
                 return stale("earlier actions changed what it does, and it now needs confirmation");
@@ -258,7 +259,7 @@ impl<'a, L: Ledger, A: Approvals> Run<'a, L, A> {
         let clear = !deciding.is_empty() && deciding.iter().all(|reason| reason.clear);
         let mask = if clear { &Mask::Clear } else { &known.mask };
         let params = mask.apply(&self.plan.calls[index].params, &|bytes| self.door.ledger.digest(bytes));
-        let decision = decided(&*self.door.judge, &action.ruling, self.approved);
+        let decision = decided(&*self.door.judge, &action.ruling, self.approved[index].as_ref());
         let effects = &action.resolved.effects;
         let intent = self.plan.action_entry(Event::Intent, index, effects, Some(params), Some(decision));
         self.pending.push(intent);

@@ -5,7 +5,7 @@ use crate::capability::{ActionSpec, ConnectionId};
 use crate::effect::{Effect, Effects};
 use crate::error::{Code, Fault, excerpt};
 use crate::name::Id;
-use crate::pipeline::ports::{Approvals, Claim, HeldAction, HeldPlan, Pending};
+use crate::pipeline::ports::{Approvals, Asked, Claim, HeldAction, HeldPlan, Pending};
 use crate::policy::{self, Decision, Judge, Principal, Query, Reason, Ruling};
 use crate::reach::Profile;
 use crate::registry::{AnyResolved, Checked, Registry};
@@ -20,6 +20,7 @@ pub(super) struct Plan {
     pub(super) once: bool,
     pub(super) calls: Vec<Call>,
     pub(super) token: Option<Secret>,
+    pub(super) session_secret: Option<Secret>,
     pub(super) principal: Principal,
     pub(super) who: Who,
     pub(super) run: String,
@@ -55,7 +56,7 @@ impl Parsed {
 
     /// Takes a request that was read already.
     pub fn new(request: Request, who: Who, run: String) -> Self {
-        let Request { id, session, mode, calls, token, once } = request;
+        let Request { id, session, mode, calls, token, session_secret, once } = request;
         let principal = Principal { uid: who.uid, session };
         Self {
             plan: Plan {
@@ -64,6 +65,7 @@ impl Parsed {
                 once,
                 calls,
                 token,
+                session_secret,
                 principal,
                 who,
                 run,
@@ -262,7 +264,8 @@ impl Judged {
         Ok(if asks || plan.token.is_some() {
             Verdict::Held(Held { plan, actions })
         } else {
-            Verdict::Allowed(Cleared { plan, actions, approved: None })
+            let approved = actions.iter().map(|_| None).collect();
+            Verdict::Allowed(Cleared { plan, actions, approved })
         })
     }
 }
@@ -296,7 +299,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// Redeems the plan's token, or has the plan held for a human.
+    /// Redeems the plan's token, finds that its session was granted all that asks, or has the plan held for a human.
     ///
     /// # Errors
     ///
@@ -305,7 +308,13 @@ impl Held {
     pub fn confirm(self, approvals: &impl Approvals) -> Result<Cleared, Box<Refused>> {
         let Self { mut plan, actions } = self;
         let canonical = plan.canonical();
-        let decided = match plan.token.take() {
+        let token = plan.token.take();
+        if token.is_none()
+            && let Some(approved) = granted(&plan, &actions, approvals)
+        {
+            return Ok(Cleared { plan, actions, approved });
+        }
+        let decided = match token {
             Some(token) => {
                 let effects: Vec<_> = actions.iter().map(|action| action.resolved.effects.clone()).collect();
                 approvals.redeem(
@@ -319,6 +328,8 @@ impl Held {
                     request_id: plan.id.clone(),
                     canonical,
                     actions: actions.iter().map(JudgedAction::held).collect(),
+                    again: plan.calls.iter().map(Call::again).collect(),
+                    session_secret: plan.session_secret.clone(),
                 };
                 let pending = match approvals.hold(held) {
                     Ok(pending) => pending,
@@ -344,13 +355,36 @@ impl Held {
             }
         };
         match decided {
-            Ok(approved) => Ok(Cleared { plan, actions, approved: Some(approved) }),
+            Ok(approved) => {
+                let approved = vec![Some(approved); actions.len()];
+                Ok(Cleared { plan, actions, approved })
+            }
             Err(fault) => {
                 let fault = fault.at("$.confirmation.token");
                 Err(Box::new(Refused { plan, fault, actions: shown(actions), pending: None }))
             }
         }
     }
+}
+
+/// By which approval each action may run, where the session was granted everything in the plan that asks. What the policy
+/// allows without a question gets nothing of it.
+fn granted(
+    plan: &Plan,
+    actions: &[JudgedAction],
+    approvals: &impl Approvals,
+) -> Option<Vec<Option<Approved>>> {
+    let secret = plan.session_secret.as_ref()?;
+    let asks = |action: &JudgedAction| action.ruling.decision == Decision::Confirm;
+    let again: Vec<_> = plan.calls.iter().map(Call::again).collect();
+    let asked = || actions.iter().zip(&again).filter(|(action, _)| asks(action));
+    if asked().any(|(action, _)| action.held().always_asks().is_some()) {
+        return None;
+    }
+    let asked: Vec<_> =
+        asked().map(|(action, again)| Asked { again, effects: &action.resolved.effects }).collect();
+    let mut approved = approvals.granted(secret, &plan.principal, &asked)?.into_iter();
+    Some(actions.iter().map(|action| asks(action).then(|| approved.next()).flatten()).collect())
 }
 
 impl JudgedAction {
@@ -364,7 +398,8 @@ impl JudgedAction {
 pub struct Cleared {
     pub(super) plan: Plan,
     pub(super) actions: Vec<JudgedAction>,
-    pub(super) approved: Option<Approved>,
+    /// For each action the human's word by which it runs, where it runs by one.
+    pub(super) approved: Vec<Option<Approved>>,
 }
 
 /// A plan that left the road, and why.

@@ -42,7 +42,7 @@ use llm_os_core::capability::Mode;
 use llm_os_core::json::Json;
 use llm_os_core::name::{ActionName, Id};
 use llm_os_core::pipeline::{
-    self, Approvals, Claim, Door, Durable, HeldPlan, Ledger, Limits, Parsed, Pending,
+    self, Approvals, Asked, Claim, Door, Durable, HeldPlan, Ledger, Limits, Parsed, Pending,
 };
 use llm_os_core::policy::{Query, Reason};
 use llm_os_core::request::Request;
@@ -498,6 +498,11 @@ impl Approvals for Desk {
             pending_id: token.expose().to_owned(),
             approver: 0,
             time: "1970-01-01T00:00:00Z".to_owned(),
+            grant: None,
         })
+    }
+
+    fn granted(&self, _: &Secret, _: &Principal, _: &[Asked<'_>]) -> Option<Vec<Approved>> {
+        None
     }
 }

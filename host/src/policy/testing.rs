@@ -15,7 +15,7 @@ use llm_os_core::error::{Code, Fault};
 use llm_os_core::json::Json;
 use llm_os_core::name::{ActionName, Id};
 use llm_os_core::pipeline::{
-    self, Approvals, Claim, Door, Durable, HeldPlan, Ledger, Limits, Parsed, Pending,
+    self, Approvals, Asked, Claim, Door, Durable, HeldPlan, Ledger, Limits, Parsed, Pending,
 };
 use llm_os_core::policy::{Decision, Judge, Principal, Query, Ruling};
 use llm_os_core::registry::Registry;
@@ -357,5 +357,9 @@ impl Approvals for Unrecorded {
 
     fn redeem(&self, _: &Secret, _: Claim<'_>) -> Result<Approved, Fault> {
         Err(Fault::denied("a test confirms nothing"))
+    }
+
+    fn granted(&self, _: &Secret, _: &Principal, _: &[Asked<'_>]) -> Option<Vec<Approved>> {
+        None
     }
 }
