@@ -33,6 +33,14 @@ pub(crate) fn approve(host: &Host, args: &ApproveArgs) -> Result<Exit, Failure> 
     let screen =
         held.screen().map_err(|why| Failure::NoAnswer(format!("not shown, and not approved: {why}")))?;
     screen.show();
+    if args.for_session {
+        let grant = held.grant().map_err(|why| {
+            let why = plain(why);
+            Failure::NotApproved(format!("not approved: {why}; approve it once, without --for-session"))
+        })?;
+        say("Approved for its session, this runs without asking, until the host's time for grants is over:");
+        grant.iter().for_each(|permits| say(&format!("    | {}", plain(permits))));
+    }
     let verdict = if args.yes { Verdict::Yes } else { ask_human() };
     let id = &held.pending_id;
     match verdict {
@@ -41,15 +49,29 @@ pub(crate) fn approve(host: &Host, args: &ApproveArgs) -> Result<Exit, Failure> 
             struct Token {
                 token: String,
                 expires_in_s: u64,
+                grant: Option<Grant>,
             }
-            let output = host.ask("host.approve", &json!({"pending_id": id, "sha256": held.sha256}), None)?;
-            let Token { token, expires_in_s } =
+            #[derive(Deserialize)]
+            struct Grant {
+                grant_id: String,
+                expires_in_s: u64,
+            }
+            let mut params = json!({"pending_id": id, "sha256": held.sha256});
+            if args.for_session {
+                params["session"] = json!(true);
+            }
+            let output = host.ask("host.approve", &params, None)?;
+            let Token { token, expires_in_s, grant } =
                 serde_json::from_str(output.get()).map_err(|e| other_shape("token", &e))?;
             writeln!(std::io::stdout().lock(), "{}", plain(&token)).map_err(Failure::Stdout)?;
             say(&format!(
                 "approved: it runs once, within {expires_in_s} s, with this token in \"confirmation\"; who waits \
                  (llmsh send --wait) has it already"
             ));
+            if let Some(Grant { grant_id, expires_in_s }) = grant {
+                let id = plain(&grant_id);
+                say(&format!("granted to its session for {expires_in_s} s; end it with: llmsh revoke {id}"));
+            }
             Ok(Exit::Ok)
         }
         Verdict::No => {

@@ -152,8 +152,24 @@ Examples:
     #[command(after_help = "\
 Examples:
   llmsh approve p-3f9a
+  llmsh approve p-3f9a --for-session
   llmsh approve --plan plan.json --uid 1000")]
     Approve(ApproveArgs),
+
+    /// Lists what sessions may do again without asking, as `llmsh approve --for-session` granted it.
+    #[command(after_help = "\
+Examples:
+  llmsh grants --pretty")]
+    Grants,
+
+    /// Ends a grant at once: the same again asks a human.
+    #[command(after_help = "\
+Examples:
+  llmsh revoke g-5f1c7be03a9d2244")]
+    Revoke {
+        /// The grant, as `llmsh grants` lists it.
+        id: String,
+    },
 
     /// Denies a held plan.
     #[command(after_help = "\
@@ -325,6 +341,10 @@ pub(crate) struct ApproveArgs {
     /// The user who will send that plan; by default the one who runs this command.
     #[arg(long, requires = "plan")]
     pub(crate) uid: Option<u32>,
+    /// Lets its session do the same again without asking, for as long as the host is configured to (an hour): the same
+    /// actions with the same params on the same things, whatever the reason. llmsh grants lists it, llmsh revoke ends it.
+    #[arg(long, conflicts_with = "plan")]
+    pub(crate) for_session: bool,
     /// Approves without asking. The plan is shown all the same.
     #[arg(long)]
     pub(crate) yes: bool,

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use crate::answer::Answer;
 use crate::exit::Failure;
 use crate::frames::one_line;
+use crate::granted::Granted;
 use crate::output;
 
 /// The longest answer that is read; a host's default limit is 32 MiB.
@@ -105,11 +106,14 @@ pub(crate) struct Host {
     connection: RefCell<Option<UnixStream>>,
     /// Whether what runs is cancelled once nobody reads stdout.
     ends_with_stdout: bool,
+    /// What this host granted the sessions of this process.
+    pub(crate) granted: Granted,
 }
 
 impl Host {
     fn new(socket: PathBuf, option: &'static str) -> Self {
-        Self { socket, option, connection: RefCell::default(), ends_with_stdout: false }
+        let (connection, granted) = (RefCell::default(), Granted::default());
+        Self { socket, option, connection, ends_with_stdout: false, granted }
     }
 
     /// From now on, whoever reads stdout and goes away while an answer is awaited ends the connection, and with it what

@@ -147,6 +147,16 @@ pub(crate) fn confirmed(frame: &[u8], token: &Secret) -> Result<Vec<u8>, serde_j
     Ok(fields.write().into_bytes())
 }
 
+/// The request with the secret of its session, unless it states a confirmation of its own or is no request at all.
+pub(crate) fn with_session_secret(frame: &[u8], secret: &Secret) -> Option<Vec<u8>> {
+    let mut fields = Fields::read(frame).ok().filter(|fields| fields.get("confirmation").is_none())?;
+    let mut confirmation = "{\"session_secret\":".to_owned();
+    write_text(secret.expose(), &mut confirmation);
+    confirmation.push('}');
+    fields.0.push(("confirmation".to_owned(), raw(confirmation)));
+    Some(fields.write().into_bytes())
+}
+
 /// The session that a request names.
 pub(crate) fn session(frame: &[u8]) -> Option<String> {
     Fields::read(frame).ok()?.text("session_id")

@@ -32,6 +32,11 @@ pub(crate) struct Held {
     policies: Vec<Vec<Reason>>,
     /// What the policies let the program of an action do beyond what every program may.
     profiles: Vec<BTreeMap<String, Value>>,
+    /// What its session could be granted to do again.
+    #[serde(default)]
+    grant: Vec<String>,
+    /// Why its session can be granted nothing of it.
+    not_grantable: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -108,6 +113,15 @@ impl Canonical<'_> {
 }
 
 impl Held {
+    /// What approving it for its session grants, in words; else why that cannot be.
+    pub(crate) fn grant(&self) -> Result<&[String], &str> {
+        match &self.not_grantable {
+            None if !self.grant.is_empty() => Ok(&self.grant),
+            None => Err("the host cannot grant it to a session"),
+            Some(why) => Err(why),
+        }
+    }
+
     /// The screen that an approver decides by; an error where it could not be the whole truth.
     pub(crate) fn screen(&self) -> Result<Screen, String> {
         let found = hex(&Sha256::digest(self.plan.as_bytes()));

@@ -19,6 +19,8 @@ mod describe;
 mod envelope;
 mod exit;
 mod frames;
+mod granted;
+mod grants;
 mod halt;
 mod held;
 mod mcp;
@@ -69,6 +71,8 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Pending => approve::pending(&sockets.approval()?, pretty)?,
         Command::Approve(args) => approve::approve(&sockets.approval()?, &args)?,
         Command::Deny { id } => approve::deny(&sockets.approval()?, &id, pretty)?,
+        Command::Grants => grants::list(&sockets.approval()?, pretty)?,
+        Command::Revoke { id } => grants::revoke(&sockets.approval()?, &id, pretty)?,
         Command::Mcp(args) => mcp::run(&sockets, args)?,
         Command::Halt => halt::halt(&sockets, pretty)?,
         Command::Resume => halt::resume(&sockets.approval()?, pretty)?,

@@ -48,14 +48,15 @@ pub(crate) fn one(host: &Host, frame: &[u8], sending: &Sending, pretty: bool) ->
     let not_an_object = |e| Failure::Usage(format!("the plan is not a JSON object ({e}); nothing was sent"));
     let frame = match sending.dry_run {
         true => Cow::Owned(envelope::plan_only(frame).map_err(not_an_object)?),
-        false => Cow::Borrowed(frame),
+        false => host.granted.show(frame),
     };
     let mut line = host.exchange(&frame)?;
     let mut answer = host.read(&line)?;
     let mut exit = answer.exit();
     if sending.wait && exit == Exit::ConfirmationNeeded {
         match decision(host, &frame, &answer)? {
-            Decision::Approved { token } => {
+            Decision::Approved { token, session_secret } => {
+                host.granted.keep(envelope::session(&frame).as_deref(), session_secret);
                 let frame = envelope::confirmed(&frame, &Secret::new(token)).map_err(not_an_object)?;
                 line = host.exchange(&frame)?;
                 answer = host.read(&line)?;
@@ -86,7 +87,7 @@ pub(crate) fn one(host: &Host, frame: &[u8], sending: &Sending, pretty: bool) ->
 #[derive(Deserialize)]
 #[serde(tag = "decision", rename_all = "snake_case")]
 pub(crate) enum Decision {
-    Approved { token: String },
+    Approved { token: String, session_secret: Option<String> },
     Denied {},
     Expired {},
     Pending {},

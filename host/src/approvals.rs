@@ -90,10 +90,7 @@ pub(crate) struct Held {
 /// What a waiting caller learns.
 pub(crate) enum Answer {
     Pending,
-    Approved {
-        token: Secret,
-        session_secret: Option<Secret>,
-    },
+    Approved { token: Secret, session_secret: Option<Secret> },
     Denied,
     Expired,
 }
@@ -263,8 +260,7 @@ impl State {
 
 impl pipeline::Approvals for Desk {
     fn hold(&self, plan: HeldPlan) -> Result<Pending, Fault> {
-        let pending =
-            Pending { id: random_id("p")?, wait_secret: hex(&random::<16>()?) };
+        let pending = Pending { id: random_id("p")?, wait_secret: hex(&random::<16>()?) };
         let mut state = self.state();
         let same_user =
             |w: &&Waiting| matches!(w.state, Wait::Pending) && w.plan.principal.uid == plan.principal.uid;

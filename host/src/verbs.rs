@@ -39,24 +39,34 @@ enum PlanVerb {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum ApprovalVerb {
     Ping {},
-    Pending { pending_id: Option<String> },
+    Pending {
+        pending_id: Option<String>,
+    },
     Approve {
         pending_id: String,
         sha256: String,
         #[serde(default)]
         session: bool,
     },
-    Deny { pending_id: String },
-    Hold { plan: Json, uid: u32 },
+    Deny {
+        pending_id: String,
+    },
+    Hold {
+        plan: Json,
+        uid: u32,
+    },
     Grants {},
-    Revoke { grant_id: String },
+    Revoke {
+        grant_id: String,
+    },
     Reload {},
     Halt {},
     Resume {},
 }
 
 const PLAN_VERBS: &[&str] = &["ping", "describe", "await_confirmation", "cancel", "halt"];
-const APPROVAL_VERBS: &[&str] = &["ping", "pending", "approve", "deny", "hold", "grants", "revoke", "reload", "halt", "resume"];
+const APPROVAL_VERBS: &[&str] =
+    &["ping", "pending", "approve", "deny", "hold", "grants", "revoke", "reload", "halt", "resume"];
 
 /// Answers a request whose one action is `host.*`.
 pub(crate) async fn answer(
@@ -246,13 +256,7 @@ fn sha256(plan: &HeldPlan) -> String {
     hex(&Sha256::digest(plan.canonical.as_bytes()))
 }
 
-async fn approve(
-    host: &Host,
-    peer: &Peer,
-    id: &str,
-    displayed: &str,
-    session: bool,
-) -> Result<Value, Fault> {
+async fn approve(host: &Host, peer: &Peer, id: &str, displayed: &str, session: bool) -> Result<Value, Fault> {
     let plan = host.desk.find(id)?.plan;
     let sha256 = sha256(&plan);
     if displayed != sha256 {

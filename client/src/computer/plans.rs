@@ -74,7 +74,7 @@ impl<'a> Plans<'a> {
         let held = match self.held.iter().position(|(held, _)| *held == key) {
             Some(index) => self.held.remove(index).1,
             None => {
-                let answer = self.exchange(frame.as_bytes())?;
+                let answer = self.exchange(&self.host.granted.show(frame.as_bytes()))?;
                 match Held::of(&answer) {
                     Some(held) => held,
                     None => return Ok(answer),
@@ -82,7 +82,8 @@ impl<'a> Plans<'a> {
             }
         };
         match self.decision(&held)? {
-            Decision::Approved { token } => {
+            Decision::Approved { token, session_secret } => {
+                self.host.granted.keep(Some(&self.session), session_secret);
                 let frame = envelope::confirmed(frame.as_bytes(), &Secret::new(token))
                     .map_err(|e| Trouble::Told(format!("the plan cannot be confirmed: {e}")))?;
                 self.exchange(&frame)

@@ -81,7 +81,8 @@ impl Server {
         let held = match again {
             Some(held) => held,
             None => {
-                let line = self.pool.exchange(&call.frame).await?;
+                let frame = self.granted.show(&call.frame);
+                let line = self.pool.exchange(&frame).await?;
                 let answered = Answered::read(&line)?;
                 let held = answered.held().map(|(id, secret)| (id.to_owned(), Secret::new(secret)));
                 let Some((pending_id, wait_secret)) = held else { return call.result(answered) };
@@ -111,7 +112,8 @@ impl Server {
                 );
                 Ok(outcome::error("confirmation_invalid", &why).into())
             }
-            Decision::Approved { token } => {
+            Decision::Approved { token, session_secret } => {
+                self.granted.keep(Some(&self.session), session_secret);
                 let frame = envelope::confirmed(&waiting.forget().frame, &Secret::new(token))
                     .expect("the frame was written here");
                 call.result(Answered::read(&self.pool.exchange(&frame).await?)?)

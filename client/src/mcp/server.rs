@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connection::Host;
 use crate::envelope::Fields;
 use crate::exit::Failure;
+use crate::granted::Granted;
 use crate::mcp::call::Call;
 use crate::mcp::hold::Memory;
 use crate::mcp::pool::Pool;
@@ -80,6 +81,8 @@ pub(crate) struct Server {
     /// The session of every plan.
     pub(crate) session: String,
     pub(crate) held: Memory,
+    /// What the session may do again.
+    pub(crate) granted: Granted,
     /// Cancelled once the client is gone.
     pub(crate) gone: CancellationToken,
     calls: AtomicU64,
@@ -92,6 +95,7 @@ impl Server {
             choice,
             session: format!("mcp-{}", token::random::<8>()?),
             held: Memory::default(),
+            granted: Granted::default(),
             gone: CancellationToken::new(),
             calls: AtomicU64::default(),
         })

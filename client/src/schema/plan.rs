@@ -28,8 +28,11 @@ pub(super) fn plan(tools: &[Tool], only_allowed: bool) -> Value {
             },
             "confirmation": {
                 "type": "object",
-                "properties": {"token": {"type": "string", "writeOnly": true}},
-                "required": ["token"],
+                "properties": {
+                    "token": {"type": "string", "writeOnly": true},
+                    "session_secret": {"type": "string", "writeOnly": true},
+                },
+                "minProperties": 1,
                 "additionalProperties": false,
             },
         },

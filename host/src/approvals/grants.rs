@@ -124,7 +124,8 @@ impl Grants {
         if of_user.map(|session| session.grants.len()).sum::<usize>() < MAX_GRANTS {
             return Ok(());
         }
-        let message = format!("user {uid} has {MAX_GRANTS} grants already; revoke some: llmsh grants lists them");
+        let message =
+            format!("user {uid} has {MAX_GRANTS} grants already; revoke some: llmsh grants lists them");
         Err(Fault::new(Code::BUSY, message))
     }
 
