@@ -277,6 +277,9 @@ impl Daemon {
         if let Some(secret) = answer["meta"]["wait_secret"].as_str() {
             self.place.keep_secret(secret);
         }
+        if let Some(secret) = answer["results"][0]["output"]["session_secret"].as_str() {
+            self.place.keep_secret(secret);
+        }
         answer
     }
 
