@@ -8,6 +8,7 @@ mod compose;
 mod computer;
 mod daemon;
 mod examples;
+mod grants;
 mod halt;
 mod mcp;
 mod peer;
