@@ -109,8 +109,35 @@ pub trait Judge: Send + Sync {
     fn policy_sha256(&self) -> &str;
 }
 
+/// The strictest ruling over the effects of one action, and where it states a danger; what the pipeline decides by.
+pub fn rule_action(
+    judge: &dyn Judge,
+    principal: &Principal,
+    action: &ActionName,
+    danger: bool,
+    effects: &[Effect],
+) -> Ruling {
+    let mut ruling = Ruling::new(Decision::Allow, Vec::new());
+    if danger {
+        ruling = Ruling::new(Decision::Confirm, vec![Reason::host("the action states a danger")]);
+    }
+    let mut profile = Profile::default();
+    for effect in effects {
+        let one = rule(judge, Query { principal, action, effect });
+        profile.add(&one.profile);
+        if one.decision > ruling.decision {
+            ruling = one;
+        } else if one.decision == ruling.decision {
+            ruling.policies.extend(one.policies);
+        }
+    }
+    ruling.policies.sort();
+    ruling.policies.dedup();
+    Ruling { profile, ..ruling }
+}
+
 /// The ruling on one effect with the rules that no policy can lift.
-pub(crate) fn rule(judge: &dyn Judge, query: Query<'_>) -> Ruling {
+pub fn rule(judge: &dyn Judge, query: Query<'_>) -> Ruling {
     if let Some(why) = &query.effect.refuses {
         return Ruling::new(Decision::Deny, vec![Reason::host(&**why)]);
     }

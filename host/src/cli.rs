@@ -43,7 +43,7 @@ struct Args {
 }
 
 /// Flags over the configuration.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct RunArgs {
     /// The configuration, TOML; without it $XDG_CONFIG_HOME/llm-osd/llm-osd.toml is read where it exists.
     #[arg(long, value_name = "FILE")]

@@ -28,6 +28,7 @@ mod halt;
 mod host;
 mod places;
 mod policy;
+mod progress;
 mod server;
 mod settings;
 mod start;

@@ -74,7 +74,8 @@ fn signer() -> Signer {
 }
 
 fn intent(request: &str, why: &str) -> Entry {
-    let what = What { action: "fs.read".to_owned(), index: 0, params: None, effects: Vec::new() };
+    let what =
+        What { action: "fs.read".to_owned(), index: 0, params: None, danger: false, effects: Vec::new() };
     Entry {
         request_id: Id::new(request),
         run: Some(request.to_owned()),

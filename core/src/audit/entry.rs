@@ -202,6 +202,9 @@ pub struct What {
     /// Its params in canonical form, secrets as length and keyed digest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub params: Option<Box<RawValue>>,
+    /// Whether the caller stated a danger, so that it asks whatever the policy says.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub danger: bool,
     /// What it was about to do to what, with the facts that the policy saw.
     pub effects: Vec<Effect>,
 }

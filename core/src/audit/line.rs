@@ -250,6 +250,7 @@ mod tests {
             action: "fs.read".to_owned(),
             index: 0,
             params: Some(params.unwrap()),
+            danger: false,
             effects: Vec::new(),
         };
         let entry = Entry { why: Some(hostile.to_owned()), what: Some(what), ..Entry::new(Event::Intent) };

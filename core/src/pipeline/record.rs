@@ -37,6 +37,7 @@ impl Plan {
             action: call.name.as_str().to_owned(),
             index,
             params,
+            danger: call.danger.is_some(),
             effects: effects.as_slice().to_vec(),
         };
         Entry { why: Some(call.reason.clone()), what: Some(what), decision, ..self.entry(event) }

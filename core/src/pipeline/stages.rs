@@ -6,8 +6,7 @@ use crate::effect::{Effect, Effects};
 use crate::error::{Code, Fault, excerpt};
 use crate::name::Id;
 use crate::pipeline::ports::{Approvals, Asked, Claim, HeldAction, HeldPlan, Pending};
-use crate::policy::{self, Decision, Judge, Principal, Query, Reason, Ruling};
-use crate::reach::Profile;
+use crate::policy::{self, Decision, Judge, Principal, Ruling};
 use crate::registry::{AnyResolved, Checked, Registry};
 use crate::request::{Call, Mode, Request, Unread};
 use crate::value::Secret;
@@ -202,23 +201,7 @@ pub(super) fn rule_action(
     call: &Call,
     effects: &Effects,
 ) -> Ruling {
-    let mut ruling = Ruling::new(Decision::Allow, Vec::new());
-    if call.danger.is_some() {
-        ruling = Ruling::new(Decision::Confirm, vec![Reason::host("the action states a danger")]);
-    }
-    let mut profile = Profile::default();
-    for effect in effects.as_slice() {
-        let one = policy::rule(judge, Query { principal, action: &call.name, effect });
-        profile.add(&one.profile);
-        if one.decision > ruling.decision {
-            ruling = one;
-        } else if one.decision == ruling.decision {
-            ruling.policies.extend(one.policies);
-        }
-    }
-    ruling.policies.sort();
-    ruling.policies.dedup();
-    Ruling { profile, ..ruling }
+    policy::rule_action(judge, principal, &call.name, call.danger.is_some(), effects.as_slice())
 }
 
 /// One action with its ruling.

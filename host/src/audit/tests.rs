@@ -99,7 +99,8 @@ fn put(log: &Log, entries: Vec<Entry>) {
 }
 
 fn intent(run: &str, index: usize) -> Entry {
-    let what = What { action: "fs.write".to_owned(), index, params: None, effects: Vec::new() };
+    let what =
+        What { action: "fs.write".to_owned(), index, params: None, danger: false, effects: Vec::new() };
     Entry {
         request_id: Id::new("r-1"),
         run: Some(run.to_owned()),

@@ -21,6 +21,8 @@ use super::vocabulary::{Concrete, Vocabulary};
 /// One policy, with what is known of it without evaluating it.
 pub(crate) struct Rule {
     pub(crate) id: String,
+    /// Its file, and the line that its `@id` stands on, where it has one.
+    pub(crate) place: String,
     pub(crate) annotations: Annotations,
     pub(crate) policy: Policy,
     pub(crate) permits: bool,
@@ -61,8 +63,9 @@ impl Rules {
         let mut notes = Vec::new();
         validate(&read, text, vocabulary, &mut problems, &mut notes);
         let mut rules = Vec::new();
-        for Read { policy, .. } in &read {
-            match real_form(policy).and_then(|real| Rule::of(policy, real, vocabulary)) {
+        for Read { policy, file } in &read {
+            let place = place(&text.files[*file].name, &text.files[*file].text, name(policy.id()));
+            match real_form(policy).and_then(|real| Rule::of(policy, place, real, vocabulary)) {
                 Ok(rule) => rules.push(rule),
                 Err(why) => problems.push(format!("policy \"{}\": {why}", excerpt(name(policy.id())))),
             }
@@ -74,6 +77,7 @@ impl Rules {
 impl Rule {
     fn of(
         written: &Policy,
+        place: String,
         (policy, spellings): (Policy, Spellings),
         vocabulary: &Vocabulary,
     ) -> Result<Self, String> {
@@ -88,6 +92,7 @@ impl Rule {
         let (permits, action) = (policy.effect() == Effect::Permit, policy.action_constraint());
         Ok(Self {
             id: name(written.id()).to_owned(),
+            place,
             annotations: Annotations::of(written, permits && can_run(&action, vocabulary))?,
             permits,
             action,
@@ -277,6 +282,13 @@ fn real_form(policy: &Policy) -> Result<(Policy, Spellings), String> {
         Some(left) => Err(format!("{left} could not be brought into its real form {}", changed[left])),
         None => Ok((rebuilt, changed.into_iter().map(|(written, real)| (real, written)).collect())),
     }
+}
+
+/// `file:line`.
+fn place(file: &str, text: &str, id: &str) -> String {
+    let stated = text.find(&format!("@id(\"{id}\")"));
+    let line = stated.map_or_else(String::new, |at| format!(":{}", text[..at].matches('\n').count() + 1));
+    format!("{file}{line}")
 }
 
 /// `file:line: message (help)`.

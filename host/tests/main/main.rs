@@ -23,6 +23,7 @@ mod halt;
 mod json;
 mod layers;
 mod lifecycle;
+mod past;
 mod plans;
 mod process;
 mod programs;
