@@ -48,6 +48,7 @@ struct Waiting {
     plan: Arc<HeldPlan>,
     wait_secret: String,
     since: Duration,
+    expires: SystemTime,
     state: Wait,
 }
 
@@ -76,6 +77,8 @@ pub(crate) struct Held {
     pub(crate) plan: Arc<HeldPlan>,
     pub(crate) age: Duration,
     pub(crate) expires_in: Duration,
+    /// The same as a time, which a signed approval states.
+    pub(crate) expires: SystemTime,
 }
 
 /// What a waiting caller learns.
@@ -109,7 +112,8 @@ impl Desk {
     fn shown(&self, id: &str, waiting: &Waiting) -> Option<Held> {
         let age = (self.clock)().saturating_sub(waiting.since);
         let plan = matches!(waiting.state, Wait::Pending).then(|| waiting.plan.clone())?;
-        Some(Held { id: id.to_owned(), plan, age, expires_in: self.pending_life.saturating_sub(age) })
+        let expires_in = self.pending_life.saturating_sub(age);
+        Some(Held { id: id.to_owned(), plan, age, expires_in, expires: waiting.expires })
     }
 
     /// Takes a plan that waits out of the hands of other approvers while a decision on it is recorded.
@@ -128,8 +132,14 @@ impl Desk {
         }
     }
 
-    /// Mints the token of a plan whose approval is recorded.
-    pub(crate) fn approve(&self, id: &str, approver: u32, time: SystemTime) -> Result<Secret, Fault> {
+    /// Mints the token of a plan whose approval is recorded. `signer` is the key that signed it, where one did.
+    pub(crate) fn approve(
+        &self,
+        id: &str,
+        approver: u32,
+        signer: Option<String>,
+        time: SystemTime,
+    ) -> Result<Secret, Fault> {
         let token = Secret::new(URL_SAFE_NO_PAD.encode(random::<32>()?));
         let at = (self.clock)();
         let mut state = self.state();
@@ -137,7 +147,7 @@ impl Desk {
         waiting.state = Wait::Approved { token: token.clone(), at };
         let plan = waiting.plan.clone();
         let time = humantime::format_rfc3339_micros(time).to_string();
-        let approved = Approved { pending_id: id.to_owned(), approver, time };
+        let approved = Approved { pending_id: id.to_owned(), approver, time, signer };
         state.tokens.insert(digest(&token), Minted { plan, approved, at });
         drop(state);
         self.decided.notify_waiters();
@@ -226,8 +236,8 @@ impl pipeline::Approvals for Desk {
             return Err(Fault::new(Code::BUSY, message));
         }
         let wait_secret = pending.wait_secret.clone();
-        let waiting =
-            Waiting { plan: Arc::new(plan), wait_secret, since: (self.clock)(), state: Wait::Pending };
+        let (since, expires) = ((self.clock)(), SystemTime::now() + self.pending_life);
+        let waiting = Waiting { plan: Arc::new(plan), wait_secret, since, expires, state: Wait::Pending };
         state.plans.insert(pending.id.clone(), waiting);
         Ok(pending)
     }
@@ -314,7 +324,7 @@ mod tests {
 
     fn approved(desk: &Desk, pending: &Pending) -> Secret {
         desk.begin(&pending.id).unwrap();
-        desk.approve(&pending.id, 0, SystemTime::UNIX_EPOCH).unwrap()
+        desk.approve(&pending.id, 0, None, SystemTime::UNIX_EPOCH).unwrap()
     }
 
     fn redeem(desk: &Desk, token: &Secret, uid: u32, canonical: &str) -> Result<Approved, &'static str> {
@@ -402,7 +412,7 @@ mod tests {
         assert!(desk.begin(&a.id).is_err());
         desk.begin(&b.id).unwrap();
         desk.clear();
-        assert!(desk.approve(&b.id, 0, SystemTime::UNIX_EPOCH).is_err());
+        assert!(desk.approve(&b.id, 0, None, SystemTime::UNIX_EPOCH).is_err());
     }
 
     #[test]
@@ -412,7 +422,7 @@ mod tests {
         desk.begin(&pending.id).unwrap();
         assert!(desk.begin(&pending.id).is_err());
         desk.give_back(&pending.id);
-        assert!(desk.approve(&pending.id, 0, SystemTime::UNIX_EPOCH).is_err(), "not begun");
+        assert!(desk.approve(&pending.id, 0, None, SystemTime::UNIX_EPOCH).is_err(), "not begun");
         approved(&desk, &pending);
     }
 

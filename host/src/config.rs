@@ -77,18 +77,20 @@ impl Default for Limits {
 }
 
 /// Held plans.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Confirmation {
     /// How long a plan stays held.
     pub(crate) pending_s: u64,
     /// The most held plans of one user.
     pub(crate) max_pending: usize,
+    /// The file of those whose signatures approve, relative to this one's directory; without it none are asked for.
+    pub(crate) approvers: Option<PathBuf>,
 }
 
 impl Default for Confirmation {
     fn default() -> Self {
-        Self { pending_s: 3_600, max_pending: 16 }
+        Self { pending_s: 3_600, max_pending: 16, approvers: None }
     }
 }
 

@@ -30,6 +30,7 @@ mod places;
 mod policy;
 mod server;
 mod settings;
+mod signing;
 mod start;
 mod verbs;
 

@@ -19,6 +19,7 @@ use crate::approvals::{Answer, Held, TOKEN_LIFE};
 use crate::describe;
 use crate::host::{Host, running::Key};
 use crate::server::{Door, Peer};
+use crate::signing::{self, Signed};
 
 /// The longest wait of `host.await_confirmation`.
 const MAX_WAIT_MS: u64 = 120_000;
@@ -40,7 +41,7 @@ enum PlanVerb {
 enum ApprovalVerb {
     Ping {},
     Pending { pending_id: Option<String> },
-    Approve { pending_id: String, sha256: String },
+    Approve { pending_id: String, sha256: String, signature: Option<String> },
     Deny { pending_id: String },
     Hold { plan: Json, uid: u32 },
     Reload {},
@@ -109,10 +110,10 @@ async fn answered(
                 let pending = host.desk.pending();
                 Ok(json!({"pending": pending.iter().map(summary).collect::<Vec<_>>()}))
             }
-            ApprovalVerb::Pending { pending_id: Some(id) } => host.desk.find(&id).map(|held| shown(&held)),
-            ApprovalVerb::Approve { pending_id, sha256 } => {
+            ApprovalVerb::Pending { pending_id: Some(id) } => host.desk.find(&id).map(|held| shown(host, &held)),
+            ApprovalVerb::Approve { pending_id, sha256, signature } => {
                 is_running(host)?;
-                approve(host, peer, &pending_id, &sha256).await
+                approve(host, peer, &pending_id, &sha256, signature.as_deref()).await
             }
             ApprovalVerb::Deny { pending_id } => deny(host, peer, &pending_id).await,
             ApprovalVerb::Hold { plan, uid } => {
@@ -206,7 +207,7 @@ fn summary(held: &Held) -> Value {
 }
 
 /// A held plan with every byte that would run.
-fn shown(held: &Held) -> Value {
+fn shown(host: &Host, held: &Held) -> Value {
     let mut shown = summary(held);
     let plan = &held.plan;
     shown["plan"] = json!(plan.canonical);
@@ -214,6 +215,9 @@ fn shown(held: &Held) -> Value {
     shown["effects"] = plan.actions.iter().map(|action| json!(action.effects.as_slice())).collect();
     shown["policies"] = plan.actions.iter().map(|action| json!(action.ruling.policies)).collect();
     shown["profiles"] = plan.actions.iter().map(|action| json!(action.ruling.profile)).collect();
+    if let Some(question) = host.approvers.question(held, &sha256(plan), host.log.key()) {
+        shown["signature"] = question;
+    }
     shown
 }
 
@@ -221,42 +225,67 @@ fn sha256(plan: &HeldPlan) -> String {
     hex(&Sha256::digest(plan.canonical.as_bytes()))
 }
 
-async fn approve(host: &Host, peer: &Peer, id: &str, displayed: &str) -> Result<Value, Fault> {
-    let sha256 = sha256(&host.desk.find(id)?.plan);
+async fn approve(
+    host: &Host,
+    peer: &Peer,
+    id: &str,
+    displayed: &str,
+    signature: Option<&str>,
+) -> Result<Value, Fault> {
+    let held = host.desk.find(id)?;
+    let sha256 = sha256(&held.plan);
     if displayed != sha256 {
         let found = llm_os_core::error::excerpt(displayed);
         let message = format!("found {found}, expected {sha256}: what was displayed is not what is held");
         return Err(Fault::invalid("$.actions[0].params.sha256", message));
     }
-    decide(host, peer, Event::Approved, id).await?;
-    let token = host.desk.approve(id, peer.who.uid, SystemTime::now())?;
+    let statement = signing::statement(&held, &sha256, false, host.log.key());
+    let signed = host.approvers.verify(peer.who.uid, &held, statement, signature)?;
+    decide(host, peer, Event::Approved, id, signed.as_ref()).await?;
+    let signer = signed.map(|signed| signed.fingerprint().to_owned());
+    let token = host.desk.approve(id, peer.who.uid, signer, SystemTime::now())?;
     Ok(json!({"token": token.expose(), "expires_in_s": TOKEN_LIFE.as_secs()}))
 }
 
 async fn deny(host: &Host, peer: &Peer, id: &str) -> Result<Value, Fault> {
-    decide(host, peer, Event::Denied, id).await?;
+    decide(host, peer, Event::Denied, id, None).await?;
     host.desk.deny(id)?;
     Ok(json!({"denied": true}))
 }
 
 /// Records a decision while nobody else can decide the same plan.
-async fn decide(host: &Host, peer: &Peer, event: Event, id: &str) -> Result<(), Fault> {
+async fn decide(
+    host: &Host,
+    peer: &Peer,
+    event: Event,
+    id: &str,
+    signed: Option<&Signed>,
+) -> Result<(), Fault> {
     let held = host.desk.begin(id)?;
-    let recorded = record(host, peer, event, &held).await;
+    let recorded = record(host, peer, event, &held, signed).await;
     if recorded.is_err() {
         host.desk.give_back(id);
     }
     recorded
 }
 
-async fn record(host: &Host, peer: &Peer, event: Event, held: &Held) -> Result<(), Fault> {
+async fn record(
+    host: &Host,
+    peer: &Peer,
+    event: Event,
+    held: &Held,
+    signed: Option<&Signed>,
+) -> Result<(), Fault> {
+    let mut data =
+        json!({"pending_id": held.id, "uid": held.plan.principal.uid, "plan_sha256": sha256(&held.plan)});
+    if let Some(signed) = signed {
+        data["signature"] = signed.record();
+    }
     let entry = Entry {
         request_id: Some(held.plan.request_id.clone()),
         session_id: held.plan.principal.session.clone(),
         who: Some(peer.who.clone()),
-        data: Some(
-            json!({"pending_id": held.id, "uid": held.plan.principal.uid, "plan_sha256": sha256(&held.plan)}),
-        ),
+        data: Some(data),
         ..Entry::new(event)
     };
     let _durable = host.log.write(vec![entry]).await?;
@@ -302,8 +331,8 @@ async fn hold(host: &Host, peer: &Peer, plan: &Json, uid: u32) -> Result<Value, 
     match pending {
         Some(id) => {
             let held = host.desk.find(id)?;
-            record(host, peer, Event::Held, &held).await?;
-            Ok(shown(&held))
+            record(host, peer, Event::Held, &held, None).await?;
+            Ok(shown(host, &held))
         }
         None => {
             Err(within(Fault { path: fault.path.clone(), ..Fault::new(fault.code, fault.message.clone()) }))

@@ -232,6 +232,9 @@ pub struct Approved {
     pub approver: u32,
     /// When, RFC 3339 in UTC.
     pub time: String,
+    /// The fingerprint of the key that signed the approval, where it was signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signer: Option<String>,
 }
 
 /// Something that a host keeps beside the log, where it is told to: what the record itself only digests.

@@ -498,6 +498,7 @@ impl Approvals for Desk {
             pending_id: token.expose().to_owned(),
             approver: 0,
             time: "1970-01-01T00:00:00Z".to_owned(),
+            signer: None,
         })
     }
 }
