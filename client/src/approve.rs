@@ -18,7 +18,7 @@ use crate::screen::{plain, say};
 /// Shows a plan completely, asks, and prints the token.
 pub(crate) fn approve(host: &Host, args: &ApproveArgs) -> Result<Exit, Failure> {
     let has_human = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if !args.yes && !has_human {
+    if !args.yes && !has_human && !args.signing.decides() {
         let why = "approving asks a human: run it with stdin and stderr on a terminal, or decide by --yes";
         return Err(Failure::Usage(why.to_owned()));
     }
@@ -33,7 +33,11 @@ pub(crate) fn approve(host: &Host, args: &ApproveArgs) -> Result<Exit, Failure> 
     let screen =
         held.screen().map_err(|why| Failure::NoAnswer(format!("not shown, and not approved: {why}")))?;
     screen.show();
-    let verdict = if args.yes { Verdict::Yes } else { ask_human() };
+    let proof = args.signing.proof(&held, false)?;
+    if proof.is_printed()? {
+        return Ok(Exit::Ok);
+    }
+    let verdict = if args.yes || args.signing.decides() { Verdict::Yes } else { ask_human() };
     let id = &held.pending_id;
     match verdict {
         Verdict::Yes => {
@@ -42,7 +46,11 @@ pub(crate) fn approve(host: &Host, args: &ApproveArgs) -> Result<Exit, Failure> 
                 token: String,
                 expires_in_s: u64,
             }
-            let output = host.ask("host.approve", &json!({"pending_id": id, "sha256": held.sha256}), None)?;
+            let mut params = json!({"pending_id": id, "sha256": held.sha256});
+            if let Some(signature) = proof.signature()? {
+                params["signature"] = json!(signature);
+            }
+            let output = host.ask("host.approve", &params, None)?;
             let Token { token, expires_in_s } =
                 serde_json::from_str(output.get()).map_err(|e| other_shape("token", &e))?;
             writeln!(std::io::stdout().lock(), "{}", plain(&token)).map_err(Failure::Stdout)?;

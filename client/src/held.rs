@@ -4,6 +4,8 @@
 //! exactly that text, and before anything is shown they are put together again and compared with it. So there is no
 //! second, prettier form that could say something else.
 
+mod asked;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use llm_os_core::json::Json;
@@ -32,6 +34,8 @@ pub(crate) struct Held {
     policies: Vec<Vec<Reason>>,
     /// What the policies let the program of an action do beyond what every program may.
     profiles: Vec<BTreeMap<String, Value>>,
+    /// What an approver must sign, where the host asks for that.
+    signature: Option<asked::Asked>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -13,7 +13,7 @@ mod signers;
 mod statement;
 
 pub use moment::Moment;
-pub use signature::{SignatureError, SignedBy};
+pub use signature::{SignatureError, SignedBy, signer};
 pub use signers::{Signers, SignersError};
 pub use statement::Statement;
 

@@ -72,6 +72,18 @@ impl SignatureError {
     }
 }
 
+/// The fingerprint of the key that signed this statement. Whether it is anybody's who may is for
+/// [`Signers::verify`](super::Signers::verify) to say.
+///
+/// # Errors
+///
+/// Why this is no signature of the statement.
+pub fn signer(statement: &Statement, armored: &str) -> Result<String, SignatureError> {
+    let signature = Signature::read(armored)?;
+    signature.verify(statement)?;
+    Ok(fingerprint(signature.key()))
+}
+
 /// A signature that was read: in the right namespace and by a digest that is accepted, but verified by nobody.
 pub(super) struct Signature(SshSig);
 
