@@ -61,11 +61,13 @@ impl SigningArgs {
     /// A host that asks for a signature where none is offered, or for none where one is, or for one of another text.
     pub(crate) fn proof(&self, held: &Held, session: bool) -> Result<Proof, Failure> {
         let statement = held.statement(session);
-        let statement = statement.map_err(|why| Failure::NoAnswer(format!("not signed, and not approved: {why}")))?;
+        let statement =
+            statement.map_err(|why| Failure::NoAnswer(format!("not signed, and not approved: {why}")))?;
         match (statement, &self.sign_with, &self.signature) {
             (None, None, None) if !self.statement => Ok(Proof::None),
             (None, _, _) => {
-                let why = "this host asks for no signature: leave out --sign-with, --statement and --signature";
+                let why =
+                    "this host asks for no signature: leave out --sign-with, --statement and --signature";
                 Err(Failure::Usage(why.to_owned()))
             }
             (Some(statement), Some(key), _) => Ok(Proof::Sign(key.clone(), statement)),
@@ -125,11 +127,15 @@ pub(crate) fn sign(key: &Path, statement: &str) -> Result<String, Failure> {
     let mut keygen = Command::new("ssh-keygen");
     keygen.args(["-q", "-Y", "sign", "-n", NAMESPACE, "-f"]).arg(key).arg(&file);
     let status = keygen.status().map_err(|e| {
-        not_signed(format!("ssh-keygen cannot be run ({e}): install it (Debian: apt-get install openssh-client)"))
+        not_signed(format!(
+            "ssh-keygen cannot be run ({e}): install it (Debian: apt-get install openssh-client)"
+        ))
     })?;
     if !status.success() {
         let key = plain(&key.to_string_lossy());
-        return Err(not_signed(format!("ssh-keygen made no signature with {key} ({status}): see what it said above")));
+        return Err(not_signed(format!(
+            "ssh-keygen made no signature with {key} ({status}): see what it said above"
+        )));
     }
     let signature = fs::read_to_string(&made).map_err(|e| not_signed(format!("{}: {e}", made.display())))?;
     signer(&stated, &signature).map_err(|e| not_signed(e.to_string()))?;

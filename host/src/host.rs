@@ -68,7 +68,8 @@ impl Host {
             Fault::new(Code::VALIDATION_FAILED, format!("the new policy is refused, the old one stays: {e}"))
         })?;
         let signers = self.approvers.read().map_err(|e| {
-            let why = format!("the new file of approvers is refused, the old one and the old policy stay: {e}");
+            let why =
+                format!("the new file of approvers is refused, the old one and the old policy stay: {e}");
             Fault::new(Code::VALIDATION_FAILED, why)
         })?;
         let policy = Arc::new(policy);

@@ -104,7 +104,8 @@ impl Approvers {
     /// What an approver is asked to sign, for `host.pending`.
     pub(crate) fn question(&self, held: &Held, sha256: &str, host: PublicKey) -> Option<Value> {
         self.asked()?;
-        let statement = |session| statement(held, sha256, session, host).map(|statement| statement.to_string());
+        let statement =
+            |session| statement(held, sha256, session, host).map(|statement| statement.to_string());
         Some(json!({"namespace": NAMESPACE, "once": statement(false)?, "session": statement(true)?}))
     }
 
@@ -250,7 +251,10 @@ fn is_ours(path: &Path, found: &Metadata) -> Result<(), ApproversError> {
     }
     if found.mode() & 0o022 != 0 {
         let mode = found.mode() & 0o7777;
-        return refused(format!("other users can write it (mode {mode:04o}); run: chmod go-w {}", path.display()));
+        return refused(format!(
+            "other users can write it (mode {mode:04o}); run: chmod go-w {}",
+            path.display()
+        ));
     }
     Ok(())
 }

@@ -110,7 +110,9 @@ async fn answered(
                 let pending = host.desk.pending();
                 Ok(json!({"pending": pending.iter().map(summary).collect::<Vec<_>>()}))
             }
-            ApprovalVerb::Pending { pending_id: Some(id) } => host.desk.find(&id).map(|held| shown(host, &held)),
+            ApprovalVerb::Pending { pending_id: Some(id) } => {
+                host.desk.find(&id).map(|held| shown(host, &held))
+            }
             ApprovalVerb::Approve { pending_id, sha256, signature } => {
                 is_running(host)?;
                 approve(host, peer, &pending_id, &sha256, signature.as_deref()).await

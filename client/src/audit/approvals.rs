@@ -124,7 +124,8 @@ impl Approvals {
                     match self.verified.insert(approval.data.pending_id.clone(), verified) {
                         None => Ok(()),
                         Some(_) => {
-                            let message = format!("plan {} was approved before", plain(&approval.data.pending_id));
+                            let message =
+                                format!("plan {} was approved before", plain(&approval.data.pending_id));
                             Err(Unsigned { seq: approval.seq, message })
                         }
                     }
@@ -149,7 +150,9 @@ impl Approvals {
     fn used(&mut self, by: &By, run: Option<String>) -> Result<(), String> {
         let id = plain(&by.pending_id);
         let Some(verified) = self.verified.get_mut(&by.pending_id) else {
-            return Err(format!("it was confirmed by the approval of {id}, and no record before it is that approval"));
+            return Err(format!(
+                "it was confirmed by the approval of {id}, and no record before it is that approval"
+            ));
         };
         if by.signer.as_ref() != Some(&verified.signer) {
             return Err(format!("it says another signer than the approval of {id}, {}", verified.signer));

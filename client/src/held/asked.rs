@@ -27,7 +27,10 @@ impl Held {
     pub(crate) fn statement(&self, session: bool) -> Result<Option<Statement>, String> {
         let Some(asked) = &self.signature else { return Ok(None) };
         if asked.namespace != NAMESPACE {
-            return Err(format!("it is to be signed in the namespace {:?}, not \"{NAMESPACE}\"", asked.namespace));
+            return Err(format!(
+                "it is to be signed in the namespace {:?}, not \"{NAMESPACE}\"",
+                asked.namespace
+            ));
         }
         let stated = if session { &asked.session } else { &asked.once };
         let stated = Statement::read(stated).ok_or("what is to be signed is no statement of an approval")?;

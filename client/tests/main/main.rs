@@ -13,4 +13,5 @@ mod mcp;
 mod peer;
 mod schema;
 mod send;
+mod signed;
 mod wait;

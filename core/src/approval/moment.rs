@@ -20,13 +20,17 @@ impl Moment {
             return None;
         }
         let at = |index: usize| MARKS.iter().any(|(mark, _)| *mark == index);
-        Self::digits(&whole.char_indices().filter(|(index, _)| !at(*index)).map(|(_, c)| c).collect::<String>())
+        Self::digits(
+            &whole.char_indices().filter(|(index, _)| !at(*index)).map(|(_, c)| c).collect::<String>(),
+        )
     }
 
     /// Reads what ALLOWED SIGNERS of ssh-keygen(1) has in UTC: `YYYYMMDDZ`, `YYYYMMDDHHMMZ` or `YYYYMMDDHHMMSSZ`.
     pub fn stamp(text: &str) -> Option<Self> {
         let digits = text.strip_suffix('Z')?;
-        matches!(digits.len(), 8 | 12 | 14).then(|| format!("{digits:0<14}")).and_then(|text| Self::digits(&text))
+        matches!(digits.len(), 8 | 12 | 14)
+            .then(|| format!("{digits:0<14}"))
+            .and_then(|text| Self::digits(&text))
     }
 
     fn digits(text: &str) -> Option<Self> {
@@ -47,7 +51,14 @@ impl Moment {
 
     fn parts(self) -> [u64; 6] {
         let Self(n) = self;
-        [n / 10_000_000_000, n / 100_000_000 % 100, n / 1_000_000 % 100, n / 10_000 % 100, n / 100 % 100, n % 100]
+        [
+            n / 10_000_000_000,
+            n / 100_000_000 % 100,
+            n / 1_000_000 % 100,
+            n / 10_000 % 100,
+            n / 100 % 100,
+            n % 100,
+        ]
     }
 }
 
@@ -70,20 +81,37 @@ mod tests {
         assert_eq!(Moment::rfc3339("2026-11-23T05:54:01.999999Z"), Some(moment));
         assert_eq!(Moment::stamp("20261123055401Z"), Some(moment));
         assert!(Moment::stamp("20261123Z") < Some(moment) && Moment::stamp("202611230555Z") > Some(moment));
-        assert_eq!(Moment::stamp("20240229Z").map(|m| m.to_string()).as_deref(), Some("2024-02-29T00:00:00Z"));
+        assert_eq!(
+            Moment::stamp("20240229Z").map(|m| m.to_string()).as_deref(),
+            Some("2024-02-29T00:00:00Z")
+        );
     }
 
     #[test]
     fn what_is_no_second_in_utc_is_not_read() {
         for wrong in [
-            "", "Z", "2026-11-23T05:54:01", "2026-11-23 05:54:01Z", "2026-11-23T05:54:01.Z", "2026-02-29T00:00:00Z",
-            "2026-13-01T00:00:00Z", "2026-00-01T00:00:00Z", "2026-01-00T00:00:00Z", "2026-01-01T24:00:00Z",
-            "2026-01-01T00:60:00Z", "2026-01-01T00:00:60Z", "2026-11-23T05:54:0\u{e9}Z", "+026-11-23T05:54:01Z",
-            "2026-11-23T05:54:01+00:00", "2026-11-23T05:54:01.1234567890Z",
+            "",
+            "Z",
+            "2026-11-23T05:54:01",
+            "2026-11-23 05:54:01Z",
+            "2026-11-23T05:54:01.Z",
+            "2026-02-29T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-00-01T00:00:00Z",
+            "2026-01-00T00:00:00Z",
+            "2026-01-01T24:00:00Z",
+            "2026-01-01T00:60:00Z",
+            "2026-01-01T00:00:60Z",
+            "2026-11-23T05:54:0\u{e9}Z",
+            "+026-11-23T05:54:01Z",
+            "2026-11-23T05:54:01+00:00",
+            "2026-11-23T05:54:01.1234567890Z",
         ] {
             assert_eq!(Moment::rfc3339(wrong), None, "{wrong}");
         }
-        for wrong in ["20261123", "20261123z", "2026112305Z", "20261131Z", "202611230\u{e9}Z", "Z", "99999999Z"] {
+        for wrong in
+            ["20261123", "20261123z", "2026112305Z", "20261131Z", "202611230\u{e9}Z", "Z", "99999999Z"]
+        {
             assert_eq!(Moment::stamp(wrong), None, "{wrong}");
         }
     }

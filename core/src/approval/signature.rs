@@ -34,13 +34,19 @@ pub struct SignedBy {
 pub enum SignatureError {
     #[error("it is not a signature as ssh-keygen -Y sign writes it: {0}")]
     Unreadable(String),
-    #[error("it was made in the namespace \"{found}\", expected \"{NAMESPACE}\": ssh-keygen -Y sign -n {NAMESPACE}")]
+    #[error(
+        "it was made in the namespace \"{found}\", expected \"{NAMESPACE}\": ssh-keygen -Y sign -n {NAMESPACE}"
+    )]
     Namespace { found: String },
     #[error("it signs a digest by \"{found}\", expected sha512 or sha256: leave out -O hashalg")]
     Hash { found: String },
-    #[error("the key {fingerprint} is not one of the approvers': sign with one that is, or have it added to the file that confirmation.approvers names")]
+    #[error(
+        "the key {fingerprint} is not one of the approvers': sign with one that is, or have it added to the file that confirmation.approvers names"
+    )]
     UnknownKey { fingerprint: String },
-    #[error("the key {fingerprint} may not sign in the namespace \"{NAMESPACE}\": its line in the approvers' file says namespaces=\"{namespaces}\"")]
+    #[error(
+        "the key {fingerprint} may not sign in the namespace \"{NAMESPACE}\": its line in the approvers' file says namespaces=\"{namespaces}\""
+    )]
     KeyNamespace { fingerprint: String, namespaces: String },
     #[error("the key {fingerprint} is not valid before {from}: sign with another key")]
     NotYetValid { fingerprint: String, from: Moment },
@@ -50,7 +56,9 @@ pub enum SignatureError {
     Algorithm { fingerprint: String, found: String, expected: &'static str },
     #[error("nobody touched the security key {fingerprint}: use one that was made without no-touch-required")]
     Untouched { fingerprint: String },
-    #[error("the key {fingerprint} signed another text: the statement of another plan, decision or host, or it was altered since; sign exactly what llmsh approve ID --statement prints")]
+    #[error(
+        "the key {fingerprint} signed another text: the statement of another plan, decision or host, or it was altered since; sign exactly what llmsh approve ID --statement prints"
+    )]
     OtherText { fingerprint: String },
     #[error("the plan was held until {until}, which is over: let it be sent anew")]
     StatementExpired { until: Moment },
@@ -60,7 +68,10 @@ impl SignatureError {
     /// The key that signed, as far as it could be read.
     pub fn fingerprint(&self) -> Option<&str> {
         match self {
-            Self::Unreadable(_) | Self::Namespace { .. } | Self::Hash { .. } | Self::StatementExpired { .. } => None,
+            Self::Unreadable(_)
+            | Self::Namespace { .. }
+            | Self::Hash { .. }
+            | Self::StatementExpired { .. } => None,
             Self::UnknownKey { fingerprint }
             | Self::KeyNamespace { fingerprint, .. }
             | Self::NotYetValid { fingerprint, .. }
@@ -169,7 +180,8 @@ fn dearmored(armored: &str) -> Result<Vec<u8>, SignatureError> {
     }
     let inner = armored.strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(END));
     let inner = inner.ok_or_else(|| {
-        let why = "it does not begin with -----BEGIN SSH SIGNATURE----- and end with -----END SSH SIGNATURE-----";
+        let why =
+            "it does not begin with -----BEGIN SSH SIGNATURE----- and end with -----END SSH SIGNATURE-----";
         SignatureError::Unreadable(why.to_owned())
     })?;
     STANDARD.decode(inner.replace('\n', "")).map_err(|e| unreadable(&e.to_string()))

@@ -72,7 +72,10 @@ impl Signers {
             let at = |why: String| SignersError::Line { line: index + 1, why };
             let line = str::from_utf8(line).map_err(|_| at("it is not UTF-8".to_owned()))?;
             if let Some(control) = line.chars().find(|c| c.is_control() && *c != '\t') {
-                let why = format!("found the control character {}, expected lines of text", control.escape_default());
+                let why = format!(
+                    "found the control character {}, expected lines of text",
+                    control.escape_default()
+                );
                 return Err(at(why));
             }
             let line = line.trim_matches([' ', '\t']);
@@ -81,13 +84,16 @@ impl Signers {
             }
             let entry = Entry::read(line).map_err(at)?;
             if let Some(first) = lines.insert(entry.fingerprint.clone(), index + 1) {
-                let why = format!("the key {} stands on line {first} already: keep one of both", entry.fingerprint);
+                let why =
+                    format!("the key {} stands on line {first} already: keep one of both", entry.fingerprint);
                 return Err(at(why));
             }
             entries.push(entry);
         }
         if entries.is_empty() {
-            return Err(SignersError::Nobody("it names no key: add a line \"NAME ssh-ed25519 KEY\" for each approver"));
+            return Err(SignersError::Nobody(
+                "it names no key: add a line \"NAME ssh-ed25519 KEY\" for each approver",
+            ));
         }
         if !entries.iter().any(|entry| entry.options.permits(NAMESPACE)) {
             let why = "none of its keys may sign in the namespace \"llm-os\": add it to namespaces=\"...\" of the approvers' keys";
@@ -101,7 +107,12 @@ impl Signers {
     /// # Errors
     ///
     /// Why it does not.
-    pub fn verify(&self, statement: &Statement, armored: &str, at: Moment) -> Result<SignedBy, SignatureError> {
+    pub fn verify(
+        &self,
+        statement: &Statement,
+        armored: &str,
+        at: Moment,
+    ) -> Result<SignedBy, SignatureError> {
         let signature = Signature::read(armored)?;
         let Some(entry) = self.0.iter().find(|entry| entry.key == *signature.key()) else {
             return Err(SignatureError::UnknownKey { fingerprint: fingerprint(signature.key()) });
@@ -137,11 +148,16 @@ impl Entry {
             (options, kind, rest)
         };
         if !TYPES.contains(&kind) {
-            return Err(format!("found the key type \"{}\", expected one of {}", excerpt(kind), TYPES.join(", ")));
+            return Err(format!(
+                "found the key type \"{}\", expected one of {}",
+                excerpt(kind),
+                TYPES.join(", ")
+            ));
         }
         let (base64, _comment) = word(rest);
         let key = PublicKey::from_openssh(&format!("{kind} {base64}"));
-        let key = key.map_err(|e| format!("its key cannot be read ({e}): copy the line of the .pub file again"))?;
+        let key =
+            key.map_err(|e| format!("its key cannot be read ({e}): copy the line of the .pub file again"))?;
         let key = key.key_data().clone();
         let fingerprint = fingerprint(&key);
         check(&key).map_err(|why| format!("the key {fingerprint} {why}"))?;
@@ -168,7 +184,8 @@ impl Options {
     fn read(text: &str) -> Result<Self, String> {
         let mut options = Self::default();
         for option in split(text) {
-            let (name, value) = option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
+            let (name, value) =
+                option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
             let quoted = || {
                 let inner = value.and_then(|value| value.strip_prefix('"')?.strip_suffix('"'));
                 let inner = inner.filter(|inner| !inner.is_empty() && !inner.contains(['"', '\\']));
@@ -203,9 +220,9 @@ impl Options {
             }
         }
         match (options.after, options.before) {
-            (Some(after), Some(before)) if before <= after => {
-                Err(format!("valid-before ({before}) is not later than valid-after ({after}): the key is never valid"))
-            }
+            (Some(after), Some(before)) if before <= after => Err(format!(
+                "valid-before ({before}) is not later than valid-after ({after}): the key is never valid"
+            )),
             _ => Ok(options),
         }
     }

@@ -51,7 +51,9 @@ fn what_ssh_keygen_signs_counts_with_its_person_and_fingerprint() {
         for hash in ["sha512", "sha256"] {
             let option = format!("hashalg={hash}");
             let armored = folder.sign(kind, NAMESPACE, &statement().to_string(), &["-O", &option]);
-            let by = signers(&list).verify(&statement(), &armored, now()).unwrap_or_else(|e| panic!("{kind}: {e}"));
+            let by = signers(&list)
+                .verify(&statement(), &armored, now())
+                .unwrap_or_else(|e| panic!("{kind}: {e}"));
             assert_eq!(by.principals, ["ann@example.org", "ann"]);
             assert_eq!(by.fingerprint, folder.fingerprint(&format!("{kind}.pub")));
             assert_eq!(signer(&statement(), &armored), Ok(by.fingerprint));
@@ -118,7 +120,11 @@ fn a_key_counts_only_in_its_time_and_namespaces() {
         "namespaces=\"ll?-os\",valid-after=\"20260101Z\"",
         "namespaces=\"*,!git\"",
     ] {
-        assert_eq!(verify(&format!("ann {permitted} {public}"), &armored), Ok(vec!["ann".to_owned()]), "{permitted}");
+        assert_eq!(
+            verify(&format!("ann {permitted} {public}"), &armored),
+            Ok(vec!["ann".to_owned()]),
+            "{permitted}"
+        );
     }
     let early = verify(&format!("ann valid-after=\"20261129003001Z\" {public}"), &armored).unwrap_err();
     assert!(matches!(early, SignatureError::NotYetValid { .. }), "{early}");
@@ -162,7 +168,8 @@ fn any_changed_byte_of_a_signature_or_a_statement_is_refused() {
             for at in 0..text.len() {
                 let mut other = text.clone().into_bytes();
                 other[at] ^= change;
-                let Some(other) = String::from_utf8(other).ok().and_then(|other| Statement::read(&other)) else {
+                let Some(other) = String::from_utf8(other).ok().and_then(|other| Statement::read(&other))
+                else {
                     continue;
                 };
                 assert!(list.verify(&other, &armored, now()).is_err(), "{kind}, byte {at}: {other}");

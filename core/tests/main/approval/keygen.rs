@@ -54,7 +54,14 @@ impl Folder {
     }
 
     /// Whether `ssh-keygen -Y verify` accepts it as a signature of this person.
-    pub(crate) fn accepts(&self, allowed: &str, person: &str, namespace: &str, text: &str, armored: &str) -> bool {
+    pub(crate) fn accepts(
+        &self,
+        allowed: &str,
+        person: &str,
+        namespace: &str,
+        text: &str,
+        armored: &str,
+    ) -> bool {
         let (list, signature) = (self.path("allowed"), self.path("signature"));
         std::fs::write(&list, allowed).unwrap();
         std::fs::write(&signature, armored).unwrap();

@@ -14,7 +14,9 @@ fn refusal(text: &str) -> String {
 fn a_file_is_read_in_the_order_of_its_lines() {
     let folder = Folder::new();
     let (ann, bob) = (folder.key("ann", "ed25519", ""), folder.key("bob", "ecdsa", "256"));
-    let text = format!("# approvers\n\n \t# more\n  ann@example.org,ann\t{ann} with a comment, \"quoted\"\nbob namespaces=\"llm-os\" {bob}");
+    let text = format!(
+        "# approvers\n\n \t# more\n  ann@example.org,ann\t{ann} with a comment, \"quoted\"\nbob namespaces=\"llm-os\" {bob}"
+    );
     let people: Vec<_> = Signers::read(text.as_bytes()).unwrap().people().collect();
     assert_eq!(people[0].principals, ["ann@example.org", "ann"]);
     assert_eq!(people[1].principals, ["bob"]);
@@ -31,7 +33,10 @@ fn what_is_not_understood_completely_is_refused_with_its_line() {
     let cut = &ann[..ann.len() - 6];
     let check = |line: &str, words: &str| {
         let refused = refusal(&format!("bob {bob}\n# a comment\n{line}\n"));
-        assert!(refused.starts_with("line 3: ") && refused.contains(words), "{line}: expected {words:?}: {refused}");
+        assert!(
+            refused.starts_with("line 3: ") && refused.contains(words),
+            "{line}: expected {words:?}: {refused}"
+        );
         assert!(refused.bytes().all(|b| (b' '..=b'~').contains(&b)), "{refused:?}");
     };
     check(&format!("ann cert-authority {ann}"), "cert-authority is not supported");
@@ -77,7 +82,11 @@ fn a_file_by_which_nobody_could_approve_is_refused() {
 /// Anyone can sign for a point of small order.
 #[test]
 fn a_key_that_proves_nothing_is_refused() {
-    for weak in [[0; 32], { let mut one = [0; 32]; one[0] = 1; one }] {
+    for weak in [[0; 32], {
+        let mut one = [0; 32];
+        one[0] = 1;
+        one
+    }] {
         let key = PublicKey::from(KeyData::Ed25519(Ed25519PublicKey(weak))).to_openssh().unwrap();
         assert!(refusal(&format!("ann {key}")).contains("make a new key"), "{weak:?}");
     }
@@ -88,7 +97,19 @@ fn ssh_keygen_agrees_about_namespaces_and_times() {
     let folder = Folder::new();
     let ann = folder.key("ann", "ed25519", "");
     let armored = folder.sign("ann", "llm-os", "text", &[]);
-    let namespaces = ["llm-os", "*", "llm-?s", "git,llm-os", "git", "*,!llm-os", "!git,*", "!git", "llm-os,!l*", "ll*o*s", "*x"];
+    let namespaces = [
+        "llm-os",
+        "*",
+        "llm-?s",
+        "git,llm-os",
+        "git",
+        "*,!llm-os",
+        "!git,*",
+        "!git",
+        "llm-os,!l*",
+        "ll*o*s",
+        "*x",
+    ];
     for option in namespaces.map(|patterns| format!("namespaces=\"{patterns}\"")) {
         let text = format!("ann {option} {ann}\n");
         let ours = Signers::read(text.as_bytes()).is_ok();

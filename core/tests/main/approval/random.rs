@@ -26,7 +26,8 @@ pub(super) fn armored(blob: &[u8]) -> String {
 /// Signatures of the statement by a key of each type, and the list of these keys.
 static MADE: LazyLock<(Vec<String>, String)> = LazyLock::new(|| {
     let folder = Folder::new();
-    let lines = KINDS.map(|(kind, bits)| format!("{kind} namespaces=\"llm-os\" {}\n", folder.key(kind, kind, bits)));
+    let lines =
+        KINDS.map(|(kind, bits)| format!("{kind} namespaces=\"llm-os\" {}\n", folder.key(kind, kind, bits)));
     let signatures = KINDS.map(|(kind, _)| folder.sign(kind, NAMESPACE, &statement().to_string(), &[]));
     (signatures.to_vec(), lines.concat())
 });

@@ -31,7 +31,8 @@ impl Hardware {
     fn p256() -> Self {
         let folder = Folder::new();
         folder.key("sk", "ecdsa", "256");
-        let EcdsaPublicKey::NistP256(public) = *folder.private("sk").public_key().key_data().ecdsa().unwrap() else {
+        let EcdsaPublicKey::NistP256(public) = *folder.private("sk").public_key().key_data().ecdsa().unwrap()
+        else {
             panic!("not P-256")
         };
         let public = KeyData::SkEcdsaSha2NistP256(SkEcdsaSha2NistP256::new(public, "ssh:"));
@@ -64,7 +65,10 @@ fn a_touched_security_key_signs_as_ssh_keygen_says_too() {
         let text = statement().to_string();
         for flags in [PRESENT, PRESENT | VERIFIED] {
             let armored = hardware.sign(&text, flags);
-            assert!(hardware.folder.accepts(&hardware.line(), "ann", NAMESPACE, &text, &armored), "ssh-keygen");
+            assert!(
+                hardware.folder.accepts(&hardware.line(), "ann", NAMESPACE, &text, &armored),
+                "ssh-keygen"
+            );
             assert_eq!(verify(&hardware.line(), &armored), Ok(vec!["ann".to_owned()]));
         }
     }
@@ -76,7 +80,10 @@ fn a_security_key_that_nobody_touched_approves_nothing() {
         let text = statement().to_string();
         for flags in [0, VERIFIED] {
             let armored = hardware.sign(&text, flags);
-            assert!(hardware.folder.accepts(&hardware.line(), "ann", NAMESPACE, &text, &armored), "it is well signed");
+            assert!(
+                hardware.folder.accepts(&hardware.line(), "ann", NAMESPACE, &text, &armored),
+                "it is well signed"
+            );
             let refused = verify(&hardware.line(), &armored).unwrap_err();
             assert!(matches!(refused, SignatureError::Untouched { .. }), "{refused}");
         }
@@ -107,7 +114,8 @@ fn a_security_key_and_an_ordinary_one_of_the_same_point_are_two_keys() {
     let ordinary = hardware.folder.sign("sk", NAMESPACE, &statement().to_string(), &[]);
     assert!(matches!(verify(&hardware.line(), &ordinary), Err(SignatureError::UnknownKey { .. })));
     let made = SshSig::from_pem(&ordinary).unwrap();
-    let mixed = SshSig::new(hardware.public.clone(), NAMESPACE, HashAlg::Sha512, made.signature().clone()).unwrap();
+    let mixed =
+        SshSig::new(hardware.public.clone(), NAMESPACE, HashAlg::Sha512, made.signature().clone()).unwrap();
     let refused = verify(&hardware.line(), &mixed.to_pem(LineEnding::LF).unwrap()).unwrap_err();
     assert!(matches!(refused, SignatureError::Algorithm { .. }), "{refused}");
 }
