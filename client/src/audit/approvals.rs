@@ -26,8 +26,11 @@ pub(super) struct Approvals {
     host: Option<PublicKey>,
     /// Those that verified, by the plan that they approve.
     verified: BTreeMap<String, Verified>,
+    /// Whether the log begins later than its first record: what is older was removed.
+    is_cut: Option<bool>,
     count: u64,
     signed: u64,
+    earlier: u64,
 }
 
 #[derive(Debug)]
@@ -45,6 +48,14 @@ pub(super) struct Told {
     signed: u64,
     /// Whether the signatures were verified, and everything that a human confirmed has one.
     verified: bool,
+    /// Actions that ran on an approval that is older than the log's first record.
+    #[serde(skip_serializing_if = "is_zero")]
+    earlier: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// An approval, or what ran on one, that no signature proves.
@@ -103,11 +114,13 @@ impl Approvals {
             Signers::read(&text).map_err(|e| Failure::Usage(format!("--signers {}: {e}", file.display())))
         };
         let signers = file.map(read).transpose()?;
-        Ok(Self { signers, host, verified: BTreeMap::new(), count: 0, signed: 0 })
+        let verified = BTreeMap::new();
+        Ok(Self { signers, host, verified, is_cut: None, count: 0, signed: 0, earlier: 0 })
     }
 
     /// Takes the next record.
     pub(super) fn line(&mut self, line: &[u8]) -> Result<(), Unsigned> {
+        self.is_cut.get_or_insert(!line.starts_with(b"{\"seq\":1,"));
         let is = |event: &[u8]| {
             let start = &line[..line.len().min(BEFORE_EVENT + event.len())];
             start.windows(event.len()).any(|window| window == event)
@@ -150,6 +163,10 @@ impl Approvals {
     fn used(&mut self, by: &By, run: Option<String>) -> Result<(), String> {
         let id = plain(&by.pending_id);
         let Some(verified) = self.verified.get_mut(&by.pending_id) else {
+            if self.is_cut == Some(true) {
+                self.earlier += 1;
+                return Ok(());
+            }
             return Err(format!(
                 "it was confirmed by the approval of {id}, and no record before it is that approval"
             ));
@@ -166,13 +183,18 @@ impl Approvals {
 
     /// What to print; nothing where nothing was approved.
     pub(super) fn told(&self) -> Option<Told> {
-        let Self { count, signed, .. } = *self;
-        (count > 0).then_some(Told { count, signed, verified: self.signers.is_some() })
+        let Self { count, signed, earlier, .. } = *self;
+        (count + earlier > 0).then_some(Told { count, signed, verified: self.signers.is_some(), earlier })
     }
 
     /// Tells what was found of the approvals.
     pub(super) fn say(&self) {
-        let Self { count, signed, .. } = self;
+        let Self { count, signed, earlier, .. } = self;
+        if *earlier > 0 {
+            say(&format!(
+                "{earlier} actions ran on approvals that are older than the first record that is left: nothing proves these"
+            ));
+        }
         match (count, &self.signers) {
             (0, _) => {}
             (_, Some(_)) => say(&format!("{count} approvals, each signed by a key of the file")),
@@ -220,4 +242,38 @@ fn read<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Result<T, Unsigned> {
         let seq = serde_json::from_slice(line).map_or(0, |Numbered { seq }| seq);
         Unsigned { seq, message: format!("its approval cannot be read: {e}") }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &[u8] =
+        b"ann ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
+
+    /// What is said of an action that was confirmed, in a log that begins with it.
+    fn first(seq: u64) -> (Result<(), Unsigned>, Option<Told>) {
+        let signers = Some(Signers::read(KEY).unwrap());
+        let mut approvals = Approvals { signers, ..Approvals::new(None, None).unwrap() };
+        let line = format!(
+            r#"{{"seq":{seq},"time":"2026-11-23T05:54:01.123456Z","event":"intent","request_id":"r","session_id":null,"run":"a","decision":{{"decision":"confirm","approved":{{"pending_id":"p-1","approver":0,"time":"2026-11-23T05:54:01Z"}}}}}}"#
+        );
+        (approvals.line(line.as_bytes()), approvals.told())
+    }
+
+    #[test]
+    fn an_approval_that_was_removed_with_the_oldest_records_is_told_and_a_missing_one_is_refused() {
+        let (whole, _) = first(1);
+        assert!(whole.unwrap_err().message.contains("no record before it"));
+        let (cut, told) = first(10);
+        assert!(cut.is_ok());
+        assert_eq!(told.unwrap().earlier, 1);
+    }
+
+    #[test]
+    fn a_record_of_another_shape_is_refused_at_its_place() {
+        let mut approvals = Approvals::new(None, None).unwrap();
+        let line = br#"{"seq":7,"time":"2026-11-23T05:54:01.123456Z","event":"approved","data":null}"#;
+        assert_eq!(approvals.line(line).unwrap_err().seq, 7);
+    }
 }
