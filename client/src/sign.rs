@@ -4,9 +4,9 @@
 //! sees a private key. What is signed is a [`Statement`] that was compared with the plan on the screen.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, IsTerminal, Read};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use clap::Args;
 use llm_os_core::approval::{NAMESPACE, Statement, signer};
@@ -14,7 +14,7 @@ use llm_os_core::approval::{NAMESPACE, Statement, signer};
 use crate::exit::Failure;
 use crate::held::Held;
 use crate::output;
-use crate::screen::{Screen, plain};
+use crate::screen::{Screen, plain, say};
 
 /// More than any signature.
 const MAX_BYTES: u64 = 65_536;
@@ -125,7 +125,7 @@ pub(crate) fn sign(key: &Path, statement: &str) -> Result<String, Failure> {
     let (file, made) = (place.path().join("statement"), place.path().join("statement.sig"));
     fs::write(&file, statement).map_err(|e| not_signed(format!("{}: {e}", file.display())))?;
     let mut keygen = Command::new("ssh-keygen");
-    keygen.args(["-q", "-Y", "sign", "-n", NAMESPACE, "-f"]).arg(key).arg(&file);
+    keygen.stdout(Stdio::null()).args(["-q", "-Y", "sign", "-n", NAMESPACE, "-f"]).arg(key).arg(&file);
     let status = keygen.status().map_err(|e| {
         not_signed(format!(
             "ssh-keygen cannot be run ({e}): install it (Debian: apt-get install openssh-client)"
@@ -146,6 +146,9 @@ pub(crate) fn sign(key: &Path, statement: &str) -> Result<String, Failure> {
 fn read(file: &Path) -> Result<String, Failure> {
     let wrong = |e: std::io::Error| Failure::Usage(format!("{}: {e}; nothing was approved", file.display()));
     let source: Box<dyn Read> = if file == Path::new("-") {
+        if std::io::stdin().is_terminal() {
+            say("Paste the signature, with its first and its last line:");
+        }
         Box::new(std::io::stdin())
     } else {
         Box::new(fs::File::open(file).map_err(wrong)?)

@@ -193,6 +193,8 @@ fn an_armor_with_anything_around_or_between_is_refused() {
         format!("note\n{armored}"),
         format!("{armored}{armored}"),
         format!("{first}\n{rest}"),
+        random::wrapped(&random::blob(&armored), 64),
+        random::wrapped(&random::blob(&armored), 1000),
         armored.replace('\n', "\r\n"),
         armored.replace("SSH SIGNATURE", "PGP SIGNATURE"),
         armored.replace("-----\n", "-----\nX: y\n\n"),

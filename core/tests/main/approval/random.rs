@@ -18,8 +18,13 @@ pub(super) fn blob(armored: &str) -> Vec<u8> {
 
 /// An SSHSIG in its armor, as OpenSSH wraps it.
 pub(super) fn armored(blob: &[u8]) -> String {
+    wrapped(blob, 70)
+}
+
+/// The same in lines of another length.
+pub(super) fn wrapped(blob: &[u8], width: usize) -> String {
     let text = STANDARD.encode(blob);
-    let lines: Vec<_> = text.as_bytes().chunks(70).map(|line| str::from_utf8(line).unwrap()).collect();
+    let lines: Vec<_> = text.as_bytes().chunks(width).map(|line| str::from_utf8(line).unwrap()).collect();
     format!("-----BEGIN SSH SIGNATURE-----\n{}\n-----END SSH SIGNATURE-----\n", lines.join("\n"))
 }
 
