@@ -218,6 +218,21 @@ fn a_signature_is_good_for_one_held_plan_on_one_host() {
     daemon.stop();
 }
 
+/// Whoever verifies the log goes by the time of the record, which is written a moment later.
+#[test]
+fn a_key_that_is_about_to_end_approves_nothing_any_more() {
+    let daemon = of_ann();
+    let public = fs::read_to_string(daemon.path("keys/ann.pub")).unwrap();
+    let soon = std::time::SystemTime::now() + std::time::Duration::from_secs(1);
+    let soon = humantime::format_rfc3339_seconds(soon).to_string().replace(['-', ':', 'T'], "");
+    set_approvers(&daemon, &format!("ann valid-before=\"{soon}\" {public}"));
+    assert!(daemon.ask_approver("host.reload", json!({}))["policy_sha256"].is_string());
+    let (id, _) = daemon.hold(&echo("x"));
+    let armored = sign(&daemon, "ann", &shown(&daemon, &id)["signature"]["once"]);
+    refused(&daemon, &id, Some(&armored), "was valid until");
+    daemon.stop();
+}
+
 #[test]
 fn refused_signatures_are_slowed_down() {
     let daemon = of_ann();
