@@ -10,7 +10,6 @@ use llm_os_core::approval::{Moment, Signers, Statement};
 use llm_os_core::audit::PublicKey;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::segments::unreadable;
 use crate::exit::Failure;
 use crate::screen::{plain, say};
 
@@ -110,8 +109,9 @@ impl Approvals {
     /// Verifies by this list of signers, for the host with this key; counts only, without a list.
     pub(super) fn new(file: Option<&Path>, host: Option<PublicKey>) -> Result<Self, Failure> {
         let read = |file: &Path| {
-            let text = std::fs::read(file).map_err(|e| unreadable(file, &e))?;
-            Signers::read(&text).map_err(|e| Failure::Usage(format!("--signers {}: {e}", file.display())))
+            let wrong = |why: String| Failure::Usage(format!("--signers {}: {why}", file.display()));
+            let text = std::fs::read(file).map_err(|e| wrong(e.to_string()))?;
+            Signers::read(&text).map_err(|e| wrong(e.to_string()))
         };
         let signers = file.map(read).transpose()?;
         let verified = BTreeMap::new();
