@@ -18,7 +18,7 @@ use crate::screen::{plain, say};
 /// Shows a plan completely, asks, and prints the token.
 pub(crate) fn approve(host: &Host, args: &ApproveArgs) -> Result<Exit, Failure> {
     let has_human = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if !args.yes && !has_human {
+    if !args.yes && !has_human && !args.signing.decides() {
         let why = "approving asks a human: run it with stdin and stderr on a terminal, or decide by --yes";
         return Err(Failure::Usage(why.to_owned()));
     }
@@ -41,7 +41,11 @@ pub(crate) fn approve(host: &Host, args: &ApproveArgs) -> Result<Exit, Failure> 
         say("Approved for its session, this runs without asking, until the host's time for grants is over:");
         grant.iter().for_each(|permits| say(&format!("    | {}", plain(permits))));
     }
-    let verdict = if args.yes { Verdict::Yes } else { ask_human() };
+    let proof = args.signing.proof(&held, args.for_session)?;
+    if proof.is_printed()? {
+        return Ok(Exit::Ok);
+    }
+    let verdict = if args.yes || args.signing.decides() { Verdict::Yes } else { ask_human() };
     let id = &held.pending_id;
     match verdict {
         Verdict::Yes => {
@@ -59,6 +63,9 @@ pub(crate) fn approve(host: &Host, args: &ApproveArgs) -> Result<Exit, Failure> 
             let mut params = json!({"pending_id": id, "sha256": held.sha256});
             if args.for_session {
                 params["session"] = json!(true);
+            }
+            if let Some(signature) = proof.signature()? {
+                params["signature"] = json!(signature);
             }
             let output = host.ask("host.approve", &params, None)?;
             let Token { token, expires_in_s, grant } =

@@ -10,6 +10,7 @@ use etcetera::base_strategy::Xdg;
 
 use crate::exit::{Exit, Failure};
 
+mod approvals;
 mod filter;
 mod segments;
 mod show;
@@ -22,12 +23,15 @@ pub(crate) enum AuditCommand {
     ///
     /// What no signed checkpoint covers yet could have been cut off at the end, unless --expect names a receipt. The
     /// key beside the log is used unless --pubkey names another: trust a copy that was kept elsewhere more.
+    ///
+    /// With --signers every approval, and everything that ran on one, must be signed by a key of that file.
     #[command(after_help = "\
 Exit code 1 means that the log does not verify.
 
 Examples:
   llmsh audit verify
   llmsh audit verify /backup/audit --pubkey /backup/audit.pub
+  llmsh audit verify --signers ~/.config/llm-osd/approvers
   llmsh audit verify --expect 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
     Verify(VerifyArgs),
 
@@ -59,6 +63,10 @@ pub(crate) struct VerifyArgs {
     /// A receipt from an answer's meta: the record that it names must be there.
     #[arg(long, value_name = "RECEIPT")]
     expect: Option<String>,
+    /// The approvers' keys, as confirmation.approvers of the host names them: each approval must be signed by one, valid at
+    /// its time.
+    #[arg(long, value_name = "FILE")]
+    signers: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -91,7 +99,7 @@ pub(crate) struct TailArgs {
 /// A log that cannot be read, or a filter that says nothing.
 pub(crate) fn run(command: AuditCommand, pretty: bool) -> Result<Exit, Failure> {
     let done = match command {
-        AuditCommand::Verify(args) => verify::verify(&directory(args.dir)?, args.pubkey, args.expect, pretty),
+        AuditCommand::Verify(args) => verify::verify(args, pretty),
         AuditCommand::Show(args) => show::show(&directory(args.dir)?, &args.filter, args.limit, pretty),
         AuditCommand::Tail(args) => show::tail(&directory(args.dir)?, args.lines, args.follow, pretty),
     };

@@ -8,6 +8,7 @@ use clap_complete::Shell;
 use crate::audit::AuditCommand;
 use crate::computer::{Dialect, Version};
 use crate::schema::SchemaArgs;
+use crate::sign::SigningArgs;
 
 /// Hands plans to llm-osd, decides about held ones, and reads the audit log.
 ///
@@ -148,11 +149,15 @@ Examples:
 
     /// Shows a held plan completely, asks, and prints the token that lets it run once.
     ///
-    /// The plan is shown as the bytes that are digested and run. The default answer is no.
+    /// The plan is shown as the bytes that are digested and run. The default answer is no. A host may ask for the signature of
+    /// an approver's SSH key: made here with --sign-with, or elsewhere over what --statement prints.
     #[command(after_help = "\
 Examples:
   llmsh approve p-3f9a
   llmsh approve p-3f9a --for-session
+  llmsh approve p-3f9a --sign-with ~/.ssh/id_ed25519
+  llmsh approve p-3f9a --statement > p.txt; ssh-keygen -Y sign -n llm-os -f KEY p.txt
+  llmsh approve p-3f9a --signature p.txt.sig
   llmsh approve --plan plan.json --uid 1000")]
     Approve(ApproveArgs),
 
@@ -348,6 +353,8 @@ pub(crate) struct ApproveArgs {
     /// Approves without asking. The plan is shown all the same.
     #[arg(long)]
     pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) signing: SigningArgs,
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! exactly that text, and before anything is shown they are put together again and compared with it. So there is no
 //! second, prettier form that could say something else.
 
+mod asked;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use llm_os_core::json::Json;
@@ -37,6 +39,8 @@ pub(crate) struct Held {
     grant: Vec<String>,
     /// Why its session can be granted nothing of it.
     not_grantable: Option<String>,
+    /// What an approver must sign, where the host asks for that.
+    signature: Option<asked::Asked>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -29,6 +29,7 @@ mod save;
 mod schema;
 mod screen;
 mod send;
+mod sign;
 mod tools;
 
 use std::process::ExitCode;

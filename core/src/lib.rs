@@ -18,6 +18,7 @@
 //! speaks the protocol reads `PROTOCOL.md` (its examples are run as tests of this crate).
 #![forbid(unsafe_code)]
 
+pub mod approval;
 pub mod audit;
 pub mod capability;
 mod check;

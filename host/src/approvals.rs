@@ -55,6 +55,7 @@ struct Waiting {
     plan: Arc<HeldPlan>,
     wait_secret: String,
     since: Duration,
+    expires: SystemTime,
     state: Wait,
 }
 
@@ -85,6 +86,8 @@ pub(crate) struct Held {
     pub(crate) plan: Arc<HeldPlan>,
     pub(crate) age: Duration,
     pub(crate) expires_in: Duration,
+    /// The same as a time, which a signed approval states.
+    pub(crate) expires: SystemTime,
 }
 
 /// What a waiting caller learns.
@@ -143,7 +146,8 @@ impl Desk {
     fn shown(&self, id: &str, waiting: &Waiting) -> Option<Held> {
         let age = (self.clock)().saturating_sub(waiting.since);
         let plan = matches!(waiting.state, Wait::Pending).then(|| waiting.plan.clone())?;
-        Some(Held { id: id.to_owned(), plan, age, expires_in: self.pending_life.saturating_sub(age) })
+        let expires_in = self.pending_life.saturating_sub(age);
+        Some(Held { id: id.to_owned(), plan, age, expires_in, expires: waiting.expires })
     }
 
     /// Takes a plan that waits out of the hands of other approvers while a decision on it is recorded.
@@ -162,11 +166,13 @@ impl Desk {
         }
     }
 
-    /// Mints the token of a plan whose approval is recorded, and makes the grant that is recorded with it.
+    /// Mints the token of a plan whose approval is recorded, and makes the grant that is recorded with it. `signer` is the key
+    /// that signed it, where one did.
     pub(crate) fn approve(
         &self,
         id: &str,
         approver: u32,
+        signer: Option<String>,
         time: SystemTime,
         grant: Option<Draft>,
     ) -> Result<Secret, Fault> {
@@ -175,7 +181,7 @@ impl Desk {
         let mut state = self.state();
         let plan = state.deciding(id)?.plan.clone();
         let time = humantime::format_rfc3339_micros(time).to_string();
-        let approved = Approved { pending_id: id.to_owned(), approver, time, grant: None };
+        let approved = Approved { pending_id: id.to_owned(), approver, time, grant: None, signer };
         let grant = grant.map(|draft| state.grants.add(draft, &plan, approved.clone(), at));
         let session_secret = grant.transpose()?;
         state.deciding(id)?.state = Wait::Approved { token: token.clone(), session_secret, at };
@@ -270,8 +276,8 @@ impl pipeline::Approvals for Desk {
             return Err(Fault::new(Code::BUSY, message));
         }
         let wait_secret = pending.wait_secret.clone();
-        let waiting =
-            Waiting { plan: Arc::new(plan), wait_secret, since: (self.clock)(), state: Wait::Pending };
+        let (since, expires) = ((self.clock)(), SystemTime::now() + self.pending_life);
+        let waiting = Waiting { plan: Arc::new(plan), wait_secret, since, expires, state: Wait::Pending };
         state.plans.insert(pending.id.clone(), waiting);
         Ok(pending)
     }
@@ -374,7 +380,7 @@ mod tests {
 
     fn approved(desk: &Desk, pending: &Pending) -> Secret {
         desk.begin(&pending.id).unwrap();
-        desk.approve(&pending.id, 0, SystemTime::UNIX_EPOCH, None).unwrap()
+        desk.approve(&pending.id, 0, None, SystemTime::UNIX_EPOCH, None).unwrap()
     }
 
     fn redeem(desk: &Desk, token: &Secret, uid: u32, canonical: &str) -> Result<Approved, &'static str> {
@@ -459,7 +465,7 @@ mod tests {
         assert!(desk.begin(&a.id).is_err());
         desk.begin(&b.id).unwrap();
         desk.clear();
-        assert!(desk.approve(&b.id, 0, SystemTime::UNIX_EPOCH, None).is_err());
+        assert!(desk.approve(&b.id, 0, None, SystemTime::UNIX_EPOCH, None).is_err());
     }
 
     #[test]
@@ -469,7 +475,7 @@ mod tests {
         desk.begin(&pending.id).unwrap();
         assert!(desk.begin(&pending.id).is_err());
         desk.give_back(&pending.id);
-        assert!(desk.approve(&pending.id, 0, SystemTime::UNIX_EPOCH, None).is_err(), "not begun");
+        assert!(desk.approve(&pending.id, 0, None, SystemTime::UNIX_EPOCH, None).is_err(), "not begun");
         approved(&desk, &pending);
     }
 

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hmac::{Hmac, Mac};
-use llm_os_core::audit::{Entry, Event};
+use llm_os_core::audit::{Entry, Event, PublicKey};
 use llm_os_core::name::Id;
 use llm_os_core::pipeline::{Durable, Ledger};
 use llm_os_core::value::hex;
@@ -71,6 +71,7 @@ pub(crate) struct Log {
     group: Group,
     once: Mutex<Once>,
     digest: Hmac<Sha256>,
+    key: PublicKey,
 }
 
 impl Log {
@@ -93,8 +94,14 @@ impl Log {
         let keys = keys::open(state, &directory)?;
         let found = recover::find(&directory, &keys.signer.public())?;
         let once = Once::open(state)?;
+        let key = keys.signer.public();
         let writer = recover::resume(directory, found, keys.signer, options, disk)?;
-        Ok(Self { group: Group::new(writer), once: Mutex::new(once), digest: keys.digest })
+        Ok(Self { group: Group::new(writer), once: Mutex::new(once), digest: keys.digest, key })
+    }
+
+    /// The key that verifies its checkpoints, by which others know this host.
+    pub(crate) fn key(&self) -> PublicKey {
+        self.key
     }
 
     /// Writes the last records: what is open as interrupted, the stop, and a checkpoint over all. Nothing can be

@@ -77,7 +77,7 @@ impl Default for Limits {
 }
 
 /// Held plans.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Confirmation {
     /// How long a plan stays held.
@@ -86,11 +86,13 @@ pub(crate) struct Confirmation {
     pub(crate) max_pending: usize,
     /// How long the same again is granted to a session.
     pub(crate) grant_s: u64,
+    /// The file of those whose signatures approve, relative to this one's directory; without it none are asked for.
+    pub(crate) approvers: Option<PathBuf>,
 }
 
 impl Default for Confirmation {
     fn default() -> Self {
-        Self { pending_s: 3_600, max_pending: 16, grant_s: 3_600 }
+        Self { pending_s: 3_600, max_pending: 16, grant_s: 3_600, approvers: None }
     }
 }
 

@@ -21,6 +21,7 @@ use crate::display::VirtualDisplay;
 use crate::halt::HaltFile;
 use crate::policy::Policy;
 use crate::settings::{Settings, real_root};
+use crate::signing::{self, Approvers};
 use crate::start::StartError;
 
 /// Whose the findings are that are no capability's.
@@ -94,6 +95,7 @@ impl Findings {
             Err(e) => return self.needed("capabilities", Err(e.to_string())),
         };
         let policy = self.policy(settings, &registry, &roots);
+        self.approvers(settings);
         if let Some(halt) = HaltFile::of(&settings.state).read() {
             let why =
                 format!("it was halted by {}; it starts, and refuses plans until llmsh resume", halt.by);
@@ -141,6 +143,24 @@ impl Findings {
         });
         self.needed("policy", told);
         policy.ok()
+    }
+
+    /// Whether approvals must be signed, and by whom.
+    fn approvers(&mut self, settings: &Settings) {
+        match Approvers::load(settings.approvers.clone()) {
+            Ok(approvers) => match approvers.asked() {
+                Some(signers) => {
+                    let who = signing::words(&signers);
+                    self.needed("approvers", Ok(format!("approvals must be signed, by one of: {who}")));
+                }
+                None => {
+                    let why = "approvals are not signed: whoever may use the approval socket approves; \
+                               confirmation.approvers asks for the signature of a person";
+                    self.host(Check::lacking("approvers", why));
+                }
+            },
+            Err(e) => self.needed("approvers", Err(e.to_string())),
+        }
     }
 
     /// The roots that are there.

@@ -21,6 +21,7 @@ use crate::config;
 use crate::halt::HaltFile;
 use crate::policy::{Policy, PolicyError, Protected, Source};
 use crate::server::{Door, Peer};
+use crate::signing::{self, Approvers};
 use crate::verbs;
 use running::Running;
 
@@ -36,6 +37,7 @@ pub(crate) struct Host {
     pub(crate) halt_file: HaltFile,
     pub(crate) plan_uids: BTreeSet<u32>,
     pub(crate) approver_uids: BTreeSet<u32>,
+    pub(crate) approvers: Approvers,
     pub(crate) policy_source: Source,
     /// Read it by [`Host::policy`].
     pub(crate) policy: RwLock<Arc<Policy>>,
@@ -54,7 +56,8 @@ impl Host {
         self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reads the policy anew; the old one stays where the new one is refused. Held plans are dropped with the old one.
+    /// Reads the policy and the file of approvers anew; the old ones stay where one of the new ones is refused. Held plans
+    /// are dropped with the old ones.
     pub(crate) async fn reload(&self, who: &Who) -> Result<Arc<Policy>, Fault> {
         let load = || {
             let policy =
@@ -64,11 +67,20 @@ impl Host {
         let policy = load().map_err(|e: PolicyError| {
             Fault::new(Code::VALIDATION_FAILED, format!("the new policy is refused, the old one stays: {e}"))
         })?;
+        let signers = self.approvers.read().map_err(|e| {
+            let why =
+                format!("the new file of approvers is refused, the old one and the old policy stay: {e}");
+            Fault::new(Code::VALIDATION_FAILED, why)
+        })?;
         let policy = Arc::new(policy);
-        let data = serde_json::json!({"policy_sha256": llm_os_core::Judge::policy_sha256(&*policy)});
+        let mut data = serde_json::json!({"policy_sha256": llm_os_core::Judge::policy_sha256(&*policy)});
+        if let Some(signers) = &signers {
+            data["approvers"] = signing::listed(signers);
+        }
         let entry = Entry { who: Some(who.clone()), data: Some(data), ..Entry::new(Event::PolicyLoaded) };
         let _durable = self.log.write(vec![entry]).await?;
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy.clone();
+        self.approvers.replace(signers);
         self.desk.clear();
         Ok(policy)
     }
@@ -158,6 +170,7 @@ impl Host {
             session_id: session.clone(),
             who: peer.map(|peer| peer.who.clone()),
             outcome: Some(outcome),
+            data: fault.details.clone().map(serde_json::Value::Object),
             ..Entry::new(Event::Refused)
         };
         match self.log.note(vec![entry]) {

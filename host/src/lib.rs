@@ -31,6 +31,7 @@ mod policy;
 mod progress;
 mod server;
 mod settings;
+mod signing;
 mod start;
 mod verbs;
 

@@ -25,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) approval_socket: PathBuf,
     pub(crate) state: PathBuf,
     pub(crate) source: Source,
+    /// The file of those who must sign approvals, where they are signed.
+    pub(crate) approvers: Option<PathBuf>,
     /// As they were named; empty where the workspace is the one root.
     pub(crate) roots: Vec<RootConfig>,
     /// The display that plans may drive: a flag over what is configured, and none where neither is given.
@@ -54,6 +56,7 @@ impl Settings {
             state: args.state_dir.or(config.state_dir.clone()).unwrap_or(places.state.clone()),
             source: source.map_err(StartError::PolicySource)?,
             roots: config.roots.iter().cloned().chain(args.roots.into_iter().map(|root| root.0)).collect(),
+            approvers: approvers(&config, file.as_deref()),
             display: display(args.virtual_display, args.display, &config.display),
             config,
             file,
@@ -73,8 +76,8 @@ impl Settings {
         };
         let own =
             [Some(self.places.config.clone()), self.file.clone(), policy, Some(std::env::current_exe()?)];
-        let protected: Result<_, PolicyError> =
-            Protected::new(own.into_iter().flatten().chain(self.directories()));
+        let own = own.into_iter().chain([self.approvers.clone()]).flatten();
+        let protected: Result<_, PolicyError> = Protected::new(own.chain(self.directories()));
         Ok(protected?)
     }
 
@@ -111,6 +114,12 @@ impl Settings {
             (false, _) => Ok(Access::Own),
         }
     }
+}
+
+/// The file of approvers, beside the configuration unless it is absolute.
+fn approvers(config: &Config, file: Option<&Path>) -> Option<PathBuf> {
+    let beside = file.and_then(Path::parent).unwrap_or(Path::new("/"));
+    config.confirmation.approvers.as_ref().map(|path| beside.join(path))
 }
 
 fn display(size: Option<Size>, name: Option<Name>, configured: &DisplayConfig) -> DisplayConfig {

@@ -29,6 +29,7 @@ use crate::host::{Host, running::Running};
 use crate::policy::{Policy, PolicyError};
 use crate::server::{self, ListenError, listen};
 use crate::settings::{Settings, real_root};
+use crate::signing::{self, Approvers, ApproversError};
 
 /// Why the host does not start.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,8 @@ pub(crate) enum StartError {
     PolicySource(String),
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    #[error("confirmation.approvers: {0}")]
+    Approvers(#[from] ApproversError),
     #[error("the root {path} cannot be used: {source}; create it, or name another")]
     Root { path: PathBuf, source: io::Error },
     #[error("the audit log cannot be opened: {0}")]
@@ -76,6 +79,7 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
         let _ = DirBuilder::new().recursive(true).mode(0o700).create(directory);
     }
     let policy = Policy::load(&settings.source, &registry, &roots, protected.clone())?;
+    let approvers = Approvers::load(settings.approvers.clone())?;
     policy.notes().iter().for_each(|note| tracing::warn!("policy: {note}"));
     let Settings { config, file, socket, approval_socket, state, source, display: configured, .. } = settings;
 
@@ -123,6 +127,7 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
         limits: config.limits,
         plan_uids,
         approver_uids,
+        approvers,
         policy_source: source,
         policy: RwLock::new(Arc::new(policy)),
         protected,
@@ -159,6 +164,9 @@ async fn serve(
         "roots": host.roots,
         "display": host.display,
     });
+    if let Some(signers) = host.approvers.asked() {
+        data["approvers"] = signing::listed(&signers);
+    }
     if let Some(halt) = &halt {
         tracing::warn!(
             since = halt.since,

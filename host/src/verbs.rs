@@ -19,6 +19,7 @@ use crate::approvals::{Answer, Draft, Held, TOKEN_LIFE, permits};
 use crate::describe;
 use crate::host::{Host, running::Key};
 use crate::server::{Door, Peer};
+use crate::signing::{self, Signed};
 
 /// The longest wait of `host.await_confirmation`.
 const MAX_WAIT_MS: u64 = 120_000;
@@ -47,6 +48,7 @@ enum ApprovalVerb {
         sha256: String,
         #[serde(default)]
         session: bool,
+        signature: Option<String>,
     },
     Deny {
         pending_id: String,
@@ -126,10 +128,12 @@ async fn answered(
                 let pending = host.desk.pending();
                 Ok(json!({"pending": pending.iter().map(summary).collect::<Vec<_>>()}))
             }
-            ApprovalVerb::Pending { pending_id: Some(id) } => host.desk.find(&id).map(|held| shown(&held)),
-            ApprovalVerb::Approve { pending_id, sha256, session } => {
+            ApprovalVerb::Pending { pending_id: Some(id) } => {
+                host.desk.find(&id).map(|held| shown(host, &held))
+            }
+            ApprovalVerb::Approve { pending_id, sha256, session, signature } => {
                 is_running(host)?;
-                approve(host, peer, &pending_id, &sha256, session).await
+                approve(host, peer, &pending_id, &sha256, session, signature.as_deref()).await
             }
             ApprovalVerb::Deny { pending_id } => deny(host, peer, &pending_id).await,
             ApprovalVerb::Hold { plan, uid } => {
@@ -231,7 +235,7 @@ fn summary(held: &Held) -> Value {
 }
 
 /// A held plan with every byte that would run.
-fn shown(held: &Held) -> Value {
+fn shown(host: &Host, held: &Held) -> Value {
     let mut shown = summary(held);
     let plan = &held.plan;
     shown["plan"] = json!(plan.canonical);
@@ -249,6 +253,9 @@ fn shown(held: &Held) -> Value {
             shown["not_grantable"] = json!(why.message);
         }
     }
+    if let Some(question) = host.approvers.question(held, &sha256(plan), host.log.key()) {
+        shown["signature"] = question;
+    }
     shown
 }
 
@@ -256,22 +263,32 @@ fn sha256(plan: &HeldPlan) -> String {
     hex(&Sha256::digest(plan.canonical.as_bytes()))
 }
 
-async fn approve(host: &Host, peer: &Peer, id: &str, displayed: &str, session: bool) -> Result<Value, Fault> {
-    let plan = host.desk.find(id)?.plan;
-    let sha256 = sha256(&plan);
+async fn approve(
+    host: &Host,
+    peer: &Peer,
+    id: &str,
+    displayed: &str,
+    session: bool,
+    signature: Option<&str>,
+) -> Result<Value, Fault> {
+    let held = host.desk.find(id)?;
+    let sha256 = sha256(&held.plan);
     if displayed != sha256 {
         let found = llm_os_core::error::excerpt(displayed);
         let message = format!("found {found}, expected {sha256}: what was displayed is not what is held");
         return Err(Fault::invalid("$.actions[0].params.sha256", message));
     }
-    let grant = if session { Some(draft(host, &plan)?) } else { None };
-    decide(host, peer, Event::Approved, id, grant.as_ref()).await?;
+    let grant = if session { Some(draft(host, &held.plan)?) } else { None };
+    let statement = signing::statement(&held, &sha256, session, host.log.key());
+    let signed = host.approvers.verify(peer.who.uid, &held, statement, signature)?;
+    decide(host, peer, Event::Approved, id, grant.as_ref(), signed.as_ref()).await?;
     let mut told = json!({"expires_in_s": TOKEN_LIFE.as_secs()});
     if let Some(Draft { id, permits, .. }) = &grant {
         let expires_in_s = host.desk.grant_life().as_secs();
         told["grant"] = json!({"grant_id": id, "expires_in_s": expires_in_s, "permits": permits});
     }
-    let token = host.desk.approve(id, peer.who.uid, SystemTime::now(), grant)?;
+    let signer = signed.map(|signed| signed.fingerprint().to_owned());
+    let token = host.desk.approve(id, peer.who.uid, signer, SystemTime::now(), grant)?;
     told["token"] = json!(token.expose());
     Ok(told)
 }
@@ -300,7 +317,7 @@ async fn revoke(host: &Host, request: &Request, peer: &Peer, grant_id: &str) -> 
 }
 
 async fn deny(host: &Host, peer: &Peer, id: &str) -> Result<Value, Fault> {
-    decide(host, peer, Event::Denied, id, None).await?;
+    decide(host, peer, Event::Denied, id, None, None).await?;
     host.desk.deny(id)?;
     Ok(json!({"denied": true}))
 }
@@ -312,9 +329,10 @@ async fn decide(
     event: Event,
     id: &str,
     grant: Option<&Draft>,
+    signed: Option<&Signed>,
 ) -> Result<(), Fault> {
     let held = host.desk.begin(id)?;
-    let mut entries = vec![entry(peer, event, &held)];
+    let mut entries = vec![entry(peer, event, &held, signed)];
     entries.extend(grant.map(|grant| granted(host, peer, &held, grant)));
     let recorded = host.log.write(entries).await.map(drop);
     if recorded.is_err() {
@@ -323,20 +341,23 @@ async fn decide(
     recorded
 }
 
-fn entry(peer: &Peer, event: Event, held: &Held) -> Entry {
+fn entry(peer: &Peer, event: Event, held: &Held, signed: Option<&Signed>) -> Entry {
+    let mut data =
+        json!({"pending_id": held.id, "uid": held.plan.principal.uid, "plan_sha256": sha256(&held.plan)});
+    if let Some(signed) = signed {
+        data["signature"] = signed.record();
+    }
     Entry {
         request_id: Some(held.plan.request_id.clone()),
         session_id: held.plan.principal.session.clone(),
         who: Some(peer.who.clone()),
-        data: Some(
-            json!({"pending_id": held.id, "uid": held.plan.principal.uid, "plan_sha256": sha256(&held.plan)}),
-        ),
+        data: Some(data),
         ..Entry::new(event)
     }
 }
 
 fn granted(host: &Host, peer: &Peer, held: &Held, grant: &Draft) -> Entry {
-    let mut entry = entry(peer, Event::Granted, held);
+    let mut entry = entry(peer, Event::Granted, held, None);
     if let Some(data) = &mut entry.data {
         data["grant_id"] = json!(grant.id);
         data["permits"] = json!(grant.permits);
@@ -384,8 +405,8 @@ async fn hold(host: &Host, peer: &Peer, plan: &Json, uid: u32) -> Result<Value, 
     match pending {
         Some(id) => {
             let held = host.desk.find(id)?;
-            let _durable = host.log.write(vec![entry(peer, Event::Held, &held)]).await?;
-            Ok(shown(&held))
+            let _durable = host.log.write(vec![entry(peer, Event::Held, &held, None)]).await?;
+            Ok(shown(host, &held))
         }
         None => {
             Err(within(Fault { path: fault.path.clone(), ..Fault::new(fault.code, fault.message.clone()) }))

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use llm_os_core::audit::{Link, Problem, ProblemKind, PublicKey, Verified, Verifier};
 use serde::Serialize;
 
+use crate::audit::approvals::{Approvals, Told, Unsigned};
 use crate::audit::segments::{Next, Segment, list, unreadable};
+use crate::audit::{VerifyArgs, directory};
 use crate::exit::{Exit, Failure};
 use crate::{output, screen};
 
@@ -23,6 +25,8 @@ struct Report {
     key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     receipt_seq: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approvals: Option<Told>,
 }
 
 /// What is printed of one that does not.
@@ -39,14 +43,12 @@ struct Bad {
     line: u64,
 }
 
-pub(super) fn verify(
-    dir: &Path,
-    pubkey: Option<PathBuf>,
-    expect: Option<String>,
-    pretty: bool,
-) -> Result<Exit, Failure> {
+pub(super) fn verify(args: VerifyArgs, pretty: bool) -> Result<Exit, Failure> {
+    let VerifyArgs { dir, pubkey, expect, signers } = args;
+    let dir = &directory(dir)?;
     let segments = list(dir)?;
     let key = key(dir, pubkey)?;
+    let mut approvals = Approvals::new(signers.as_deref(), key)?;
     let mut verifier = Verifier::new();
     if let Some(key) = key {
         verifier = verifier.key(key);
@@ -56,9 +58,10 @@ pub(super) fn verify(
         let what = "--expect takes a receipt: the 64 hexadecimal digits of an answer's meta.receipt";
         verifier = verifier.expect(link.ok_or_else(|| Failure::Usage(what.to_owned()))?);
     }
-    match read(&segments, verifier)? {
+    match read(&segments, verifier, &mut approvals)? {
         Ok(verified) => {
             say_what_holds(&verified, key.is_some());
+            approvals.say();
             let Verified { records, head, checkpoints, covered, receipt } = verified;
             let report = Report {
                 verifies: true,
@@ -70,6 +73,7 @@ pub(super) fn verify(
                 covers_end: records > 0 && covered == records,
                 key: key.map(|key| key.to_string()),
                 receipt_seq: receipt,
+                approvals: approvals.told(),
             };
             print(&report, pretty)?;
             Ok(Exit::Ok)
@@ -82,7 +86,11 @@ pub(super) fn verify(
     }
 }
 
-fn read(segments: &[PathBuf], mut verifier: Verifier) -> Result<Result<Verified, Bad>, Failure> {
+fn read(
+    segments: &[PathBuf],
+    mut verifier: Verifier,
+    approvals: &mut Approvals,
+) -> Result<Result<Verified, Bad>, Failure> {
     let mut rest = Vec::new();
     let (mut name, mut line) = (String::new(), 0);
     for (index, path) in segments.iter().enumerate() {
@@ -92,7 +100,10 @@ fn read(segments: &[PathBuf], mut verifier: Verifier) -> Result<Result<Verified,
             line += 1;
             let taken = match segment.next()? {
                 Next::End => break,
-                Next::Line(bytes) => verifier.line(bytes),
+                Next::Line(bytes) => match (verifier.line(bytes), approvals.line(bytes)) {
+                    (Ok(()), Err(unsigned)) => return Ok(Err(Bad::unsigned(unsigned, name, line))),
+                    (taken, _) => taken,
+                },
                 Next::Rest(bytes) if index + 1 == segments.len() => {
                     rest.extend_from_slice(bytes);
                     break;
@@ -121,6 +132,12 @@ impl Bad {
         };
         let message = problem.kind.to_string();
         Self { verifies: false, seq: problem.seq, problem: name, message, missing_to, segment, line }
+    }
+}
+
+impl Bad {
+    fn unsigned(Unsigned { seq, message }: Unsigned, segment: String, line: u64) -> Self {
+        Self { verifies: false, seq, problem: "approval", message, missing_to: None, segment, line }
     }
 }
 

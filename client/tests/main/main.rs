@@ -14,5 +14,6 @@ mod mcp;
 mod peer;
 mod schema;
 mod send;
+mod signed;
 mod ssh;
 mod wait;

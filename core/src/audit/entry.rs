@@ -238,6 +238,9 @@ pub struct Approved {
     /// The grant by which it holds for what came later in the session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<String>,
+    /// The fingerprint of the key that signed the approval, where it was signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signer: Option<String>,
 }
 
 /// Something that a host keeps beside the log, where it is told to: what the record itself only digests.

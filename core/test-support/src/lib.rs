@@ -499,6 +499,7 @@ impl Approvals for Desk {
             approver: 0,
             time: "1970-01-01T00:00:00Z".to_owned(),
             grant: None,
+            signer: None,
         })
     }
 

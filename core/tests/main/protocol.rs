@@ -99,6 +99,13 @@ fn every_error_code_has_one_exit_code() {
 }
 
 #[test]
+fn the_statement_of_the_page_is_one_that_can_be_signed() {
+    use llm_os_core::approval::Statement;
+    let (line, text, _) = blocks("statement").swap_remove(0);
+    assert!(Statement::read(&text).is_some_and(|read| read.to_string() == text), "PROTOCOL.md:{line}");
+}
+
+#[test]
 fn the_canonical_form_of_the_page_is_the_one_of_the_code() {
     let (_, first, _) = blocks("json request").swap_remove(0);
     let (_, shown, _) = blocks("text").swap_remove(0);

@@ -28,6 +28,7 @@ mod plans;
 mod process;
 mod programs;
 mod records;
+mod signed;
 mod sockets;
 mod start;
 mod tokens;
