@@ -7,9 +7,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it stands")]
 
+mod activation;
 mod audit;
 mod child;
 mod client;
+mod commands;
 mod confirm;
 mod contained;
 mod daemon;
@@ -25,6 +27,7 @@ mod lifecycle;
 mod plans;
 mod process;
 mod programs;
+mod readers;
 mod records;
 mod sockets;
 mod start;

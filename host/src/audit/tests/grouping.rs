@@ -54,7 +54,8 @@ fn gated(state: &State) -> Gate {
     let counted = syncs.clone();
     let (entered_tx, entered) = channel();
     let (go_on, go_on_rx) = channel();
-    let options = Options { segment_bytes: 64 << 20, checkpoint_records: 1_024 };
+    let options =
+        Options { segment_bytes: 64 << 20, checkpoint_records: 1_024, readers: None, retention: None };
     let log = Log::open_on(state.0.path(), options, move |disk| {
         Box::new(Gated { disk, syncs, entered: entered_tx, go_on: go_on_rx })
     });
