@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::task::Poll;
 
 use super::*;
-use crate::audit::disk::{Directory, Disk};
+use crate::audit::disk::{Closed, Directory, Disk};
 
 /// A disk that tells of each sync before it does it, and waits for the word to.
 struct Gated {
@@ -39,6 +39,14 @@ impl Disk for Gated {
 
     fn trim(&mut self) -> io::Result<()> {
         self.disk.trim()
+    }
+
+    fn closed(&self) -> io::Result<Vec<Closed>> {
+        self.disk.closed()
+    }
+
+    fn remove(&mut self, number: u32) -> io::Result<()> {
+        self.disk.remove(number)
     }
 }
 
