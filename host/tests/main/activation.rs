@@ -69,7 +69,8 @@ fn heard(manager: &UnixDatagram) -> String {
 fn a_host_serves_sockets_that_were_handed_over_tells_so_and_leaves_them() {
     let place = Place::new();
     let manager = UnixDatagram::bind(place.path("notify")).unwrap();
-    let place = place.env("NOTIFY_SOCKET", place.path("notify").to_str().unwrap());
+    let notify = place.path("notify");
+    let place = place.env("NOTIFY_SOCKET", notify.to_str().unwrap());
     let command = launched(&place, &both(&place));
     let daemon = Daemon::spawn(place.clone(), command);
     assert!(heard(&manager).contains("READY=1"));
