@@ -230,7 +230,7 @@ mod tests {
     fn accepted(table: &str) -> BTreeSet<String> {
         let header = if table.is_empty() { String::new() } else { format!("[{table}]\n") };
         let error = toml::from_str::<Config>(&format!("{header}zzz = 1\n")).unwrap_err().to_string();
-        let (_, listed) = error.split_once("expected one of").unwrap_or_else(|| panic!("{error}"));
+        let (_, listed) = error.split_once(", expected ").unwrap_or_else(|| panic!("{error}"));
         listed.split('`').skip(1).step_by(2).map(str::to_owned).collect()
     }
 
