@@ -222,6 +222,16 @@ Examples:
         /// For which shell.
         shell: Shell,
     },
+
+    /// Prints the man page, or writes the pages of all commands into a directory.
+    #[command(after_help = "\
+Examples:
+  llmsh man | man -l -
+  llmsh man ~/.local/share/man/man1")]
+    Man {
+        /// The directory; it is made where it is missing.
+        directory: Option<PathBuf>,
+    },
 }
 
 /// How a plan is sent.

@@ -32,6 +32,7 @@ mod send;
 mod sign;
 mod tools;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -82,6 +83,17 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
             clap_complete::generate(shell, &mut Cli::command(), "llmsh", &mut std::io::stdout());
             Exit::Ok
         }
+        Command::Man { directory } => man(directory.as_deref())?,
     };
     Ok(exit.into())
+}
+
+/// The man page of the program on stdout, or those of all commands in a directory.
+fn man(directory: Option<&Path>) -> Result<Exit, Failure> {
+    let written = match directory {
+        Some(directory) => std::fs::create_dir_all(directory)
+            .and_then(|()| clap_mangen::generate_to(Cli::command(), directory)),
+        None => clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout()),
+    };
+    written.map(|()| Exit::Ok).map_err(|e| Failure::Usage(format!("cannot write the man pages: {e}")))
 }

@@ -10,11 +10,14 @@
 //!   (`audit_unavailable`) until the host starts again and closes what was torn. Nothing is retried: after a failed
 //!   sync the kernel may report success for pages that it dropped.
 //! - No record is dropped in silence: refusals beyond a rate are counted into a `summary`.
+//! - With a group of readers the log's directory is 0750, its segments 0640 and `audit.pub` 0644, and the state directory
+//!   0710: its members pass through it and list nothing.
 //!
 //! The format is [`llm_os_core::audit`]'s.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use hmac::{Hmac, Mac};
 use llm_os_core::audit::{Entry, Event, PublicKey};
@@ -47,6 +50,10 @@ pub(crate) struct Options {
     pub(crate) segment_bytes: u64,
     /// A signed checkpoint after so many records.
     pub(crate) checkpoint_records: u64,
+    /// The group that may read the log, by its gid.
+    pub(crate) readers: Option<u32>,
+    /// Closed segments whose last record is older are removed.
+    pub(crate) retention: Option<Duration>,
 }
 
 /// Why there is no log. Each message ends with the next step.
@@ -90,7 +97,7 @@ impl Log {
         options: Options,
         disk: impl FnOnce(Directory) -> Box<dyn Disk>,
     ) -> Result<Self, OpenError> {
-        let directory = Directory::open(state)?;
+        let directory = Directory::open(state, options.readers)?;
         let keys = keys::open(state, &directory)?;
         let found = recover::find(&directory, &keys.signer.public())?;
         let once = Once::open(state)?;
@@ -102,6 +109,15 @@ impl Log {
     /// The key that verifies its checkpoints, by which others know this host.
     pub(crate) fn key(&self) -> PublicKey {
         self.key
+    }
+
+    /// Removes closed segments that are older than the configuration keeps, after a signed record that says which.
+    ///
+    /// # Errors
+    ///
+    /// `audit_unavailable`.
+    pub(crate) async fn retire(&self) -> Result<(), Fault> {
+        self.group.retire().await
     }
 
     /// Writes the last records: what is open as interrupted, the stop, and a checkpoint over all. Nothing can be

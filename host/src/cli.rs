@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use llm_os_core::RootMode;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::RootConfig;
 use crate::display::{Name, Size};
+use crate::init::InitArgs;
 use crate::policy::PolicyCommand;
 use crate::start;
 
@@ -28,6 +30,7 @@ Examples:
   llm-osd --root ~/project:write --policy preset:workspace
   llm-osd --virtual-display 1280x800 --policy preset:virtual-desktop
   llm-osd --config /etc/llm-osd.toml
+  llm-osd init --root ~/project:write           write a configuration to begin with
   llm-osd doctor                                what can this machine enforce, and would the host start?
   llm-osd policy check my.cedar                 is this policy accepted?
   llm-osd policy schema                         what can policies talk about?
@@ -109,6 +112,28 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    /// Writes a configuration to begin with, and says what to do next.
+    ///
+    /// Every key stands in it with its default, as a comment. A configuration that exists is left alone. The settings for a client of
+    /// MCP go to stdout as JSON.
+    Init(InitArgs),
+    /// Prints a completion script for a shell.
+    #[command(after_help = "\
+Examples:
+  llm-osd completions bash > ~/.local/share/bash-completion/completions/llm-osd")]
+    Completions {
+        /// For which shell.
+        shell: Shell,
+    },
+    /// Prints the man page, or writes the pages of all commands into a directory.
+    #[command(after_help = "\
+Examples:
+  llm-osd man | man -l -
+  llm-osd man ~/.local/share/man/man1")]
+    Man {
+        /// The directory; it is made where it is missing.
+        directory: Option<PathBuf>,
+    },
 }
 
 /// Parses the arguments and does what they say.
@@ -120,6 +145,9 @@ pub(crate) fn run() -> ExitCode {
     match args.command {
         Some(Command::Policy(command)) => crate::policy::command(command),
         Some(Command::Doctor { run, json }) => crate::doctor::command(run, json),
+        Some(Command::Init(args)) => crate::init::command(args),
+        Some(Command::Completions { shell }) => crate::manual::completions(Args::command(), shell),
+        Some(Command::Man { directory }) => crate::manual::pages(Args::command(), directory.as_deref()),
         None => match start::run(args.run) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

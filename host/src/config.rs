@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use llm_os_core::RootMode;
+use llm_os_core::error::excerpt;
 use llm_os_core::json::Json;
 use serde::Deserialize;
 
@@ -97,18 +98,68 @@ impl Default for Confirmation {
 }
 
 /// The audit log.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Audit {
     /// A segment that is longer is closed and a new one begun.
     pub(crate) segment_bytes: u64,
     /// A signed checkpoint after so many records.
     pub(crate) checkpoint_records: u64,
+    /// The group whose members may read the log.
+    pub(crate) readers_group: Option<Group>,
+    /// Closed segments whose last record is older are removed; without it everything is kept.
+    pub(crate) retention: Option<Age>,
 }
 
 impl Default for Audit {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, checkpoint_records: 1_024 }
+        Self { segment_bytes: 64 << 20, checkpoint_records: 1_024, readers_group: None, retention: None }
+    }
+}
+
+/// A group: its gid, or its name in /etc/group.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a gid or the name of a group")]
+pub(crate) enum Group {
+    Gid(u32),
+    Name(String),
+}
+
+impl Group {
+    /// The gid.
+    ///
+    /// # Errors
+    ///
+    /// A name that /etc/group does not have.
+    pub(crate) fn gid(&self) -> Result<u32, String> {
+        let name = match self {
+            Group::Gid(gid) => return Ok(*gid),
+            Group::Name(name) => name,
+        };
+        let groups = std::fs::read_to_string("/etc/group").map_err(|e| format!("/etc/group: {e}"))?;
+        let gid = |line: &str| {
+            let mut fields = line.split(':');
+            let gid = (fields.next() == Some(name)).then(|| fields.nth(1))??;
+            gid.parse().ok()
+        };
+        groups
+            .lines()
+            .find_map(gid)
+            .ok_or_else(|| format!("found \"{}\", expected a group of /etc/group, or a gid", excerpt(name)))
+    }
+}
+
+/// A time such as `90days`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Age(pub(crate) Duration);
+
+impl TryFrom<String> for Age {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let age = humantime::parse_duration(&text).ok().filter(|age| !age.is_zero());
+        age.map(Self).ok_or_else(|| format!("found \"{}\", expected a time such as 90days", excerpt(&text)))
     }
 }
 

@@ -26,6 +26,8 @@ mod display;
 mod doctor;
 mod halt;
 mod host;
+mod init;
+mod manual;
 mod places;
 mod policy;
 mod progress;

@@ -1,5 +1,6 @@
 //! The two sockets: plans on one, approvals on the other.
 
+mod activation;
 mod connection;
 mod frames;
 mod listen;
@@ -18,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::host::Host;
 
-pub(crate) use listen::{Access, ListenError, listen};
+pub(crate) use activation::{Activated, listen_or_take};
+pub(crate) use listen::{Access, ListenError};
 pub(crate) use peer::Peer;
 
 /// Which socket a connection came in by.

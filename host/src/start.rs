@@ -14,6 +14,7 @@ use llm_os_core::pipeline::Ledger;
 use llm_os_core::registry::RegistryError;
 use llm_os_core::value::hex;
 use llm_os_core::{Display, Fault, HaltChord, Judge, Registry, Root, RootMode, Setup};
+use sd_notify::NotifyState;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
@@ -22,12 +23,12 @@ use tokio_util::sync::CancellationToken;
 use crate::approvals::Desk;
 use crate::audit::{self, Log};
 use crate::cli::RunArgs;
-use crate::config::{ConfigError, RootConfig, line_of};
+use crate::config::{ConfigError, Group, RootConfig, line_of};
 use crate::display::{DisplayConfig, DisplayError, VirtualDisplay};
 use crate::halt::HaltFile;
 use crate::host::{Host, running::Running};
 use crate::policy::{Policy, PolicyError};
-use crate::server::{self, ListenError, listen};
+use crate::server::{self, Activated, ListenError, listen_or_take};
 use crate::settings::{Settings, real_root};
 use crate::signing::{self, Approvers, ApproversError};
 
@@ -50,6 +51,8 @@ pub(crate) enum StartError {
     Root { path: PathBuf, source: io::Error },
     #[error("the audit log cannot be opened: {0}")]
     Audit(#[from] audit::OpenError),
+    #[error("audit.readers_group: {0}")]
+    ReadersGroup(String),
     #[error("the first audit record cannot be written: {0}")]
     Record(#[from] Fault),
     #[error("there is no display: {0}")]
@@ -68,6 +71,8 @@ pub(crate) enum StartError {
 ///
 /// Whatever keeps it from starting.
 pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
+    // First of all, so that no program that is started for the host has them open.
+    let handed = Activated::take()?;
     let settings = Settings::of(args)?;
     let (access, [plan_uids, approver_uids]) = (settings.access()?, settings.uids());
     let roots = real_roots(&settings)?;
@@ -83,11 +88,16 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
     policy.notes().iter().for_each(|note| tracing::warn!("policy: {note}"));
     let Settings { config, file, socket, approval_socket, state, source, display: configured, .. } = settings;
 
+    let readers = config.audit.readers_group.as_ref().map(Group::gid).transpose();
+    let readers = readers.map_err(StartError::ReadersGroup)?;
+    let retention = config.audit.retention.map(|age| age.0);
     let log = Log::open(
         &state,
         audit::Options {
             segment_bytes: config.audit.segment_bytes,
             checkpoint_records: config.audit.checkpoint_records,
+            readers,
+            retention,
         },
     )?;
     // Only who holds the log's lock may touch what lies beside it. Dropped after the host, whose capabilities use it.
@@ -107,8 +117,14 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
     }
     policy.check_held(&registry)?;
     warn_of_unavailable(&registry);
-    let plan = listen(&socket, access)?;
-    let approval = listen(&approval_socket, access)?;
+    // Sockets of a service manager stay: it listens on them while no host runs.
+    let own: Vec<PathBuf> = [(&socket, &handed.plan), (&approval_socket, &handed.approval)]
+        .into_iter()
+        .filter(|(_, handed)| handed.is_none())
+        .map(|(path, _)| path.clone())
+        .collect();
+    let plan = listen_or_take(&socket, access, handed.plan)?;
+    let approval = listen_or_take(&approval_socket, access, handed.approval)?;
     let mut boot = [0; 6];
     getrandom::fill(&mut boot).map_err(io::Error::other)?;
     let halt_file = HaltFile::of(&state);
@@ -140,11 +156,13 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
     let served = runtime.block_on(async {
         let by = chord.map(|chord| format!("the key chord {}", chord.keys()));
         let halting = by.map(|by| tokio::spawn(halt_when(pressed, host.clone(), by)));
+        let retiring = retention.map(|_| tokio::spawn(retire_hourly(host.clone())));
         let served = serve(host, plan, approval, &socket).await;
+        retiring.iter().for_each(tokio::task::JoinHandle::abort);
         halting.iter().for_each(tokio::task::JoinHandle::abort);
         served
     });
-    let _ = (fs::remove_file(&socket), fs::remove_file(&approval_socket));
+    own.iter().for_each(|socket| drop(fs::remove_file(socket)));
     served
 }
 
@@ -179,6 +197,7 @@ async fn serve(
     let (plan, approval) =
         (tokio::net::UnixListener::from_std(plan)?, tokio::net::UnixListener::from_std(approval)?);
     tracing::info!(socket = %socket.display(), policy = %host.policy_source, "ready");
+    tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
     let serving = server::serve(host.clone(), plan, approval, stop.clone());
     let mut serving = std::pin::pin!(serving);
     tokio::select! {
@@ -187,6 +206,7 @@ async fn serve(
         _ = interrupt.recv() => {}
     }
     tracing::info!("stopping: what runs may end within {} s", host.limits.stop_s);
+    tell(&[NotifyState::Stopping, NotifyState::Status("stopping: what runs may end")]);
     stop.cancel();
     tokio::select! {
         () = &mut serving => {}
@@ -199,6 +219,24 @@ async fn serve(
     host.log.close().await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Tells the service manager, where there is one (`sd_notify(3)`).
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!("the service manager cannot be told: {error}");
+    }
+}
+
+/// Removes what is older than `audit.retention`, once an hour. An error seals the log, which says so itself.
+async fn retire_hourly(host: Arc<Host>) {
+    let hour = Duration::from_secs(3_600);
+    loop {
+        tokio::time::sleep(hour).await;
+        if host.log.retire().await.is_err() {
+            break;
+        }
+    }
 }
 
 /// One line for each reason.

@@ -16,6 +16,8 @@ use crate::{output, screen};
 struct Report {
     verifies: bool,
     records: u64,
+    /// How many records before them were removed, as a signed one says.
+    retired: u64,
     segments: usize,
     head: Option<String>,
     checkpoints: u64,
@@ -62,15 +64,17 @@ pub(super) fn verify(args: VerifyArgs, pretty: bool) -> Result<Exit, Failure> {
         Ok(verified) => {
             say_what_holds(&verified, key.is_some());
             approvals.say();
-            let Verified { records, head, checkpoints, covered, receipt } = verified;
+            let covers_end = verified.covers_end();
+            let Verified { records, retired, head, checkpoints, covered, receipt } = verified;
             let report = Report {
                 verifies: true,
                 records,
+                retired,
                 segments: segments.len(),
                 head: head.map(|link| link.as_str().to_owned()),
                 checkpoints,
                 covered,
-                covers_end: records > 0 && covered == records,
+                covers_end,
                 key: key.map(|key| key.to_string()),
                 receipt_seq: receipt,
                 approvals: approvals.told(),
@@ -161,6 +165,12 @@ fn key(dir: &Path, named: Option<PathBuf>) -> Result<Option<PublicKey>, Failure>
 
 fn say_what_holds(verified: &Verified, with_key: bool) {
     let records = verified.records;
+    if verified.retired > 0 {
+        let retired = verified.retired;
+        screen::say(&format!(
+            "the first {retired} records were removed by the host, as audit.retention says"
+        ));
+    }
     screen::say(&match (with_key, verified.covers_end()) {
         (true, true) => format!("the log verifies: {records} records, signed to the end"),
         (true, false) => format!(

@@ -1,5 +1,6 @@
 //! Verification: fed line by line, in constant memory, it names the first record that is not as it was written.
 
+use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::audit::{Event, Line, Link, PublicKey, written};
@@ -11,6 +12,10 @@ pub struct Verifier {
     expect: Option<Link>,
     /// The links that the last line holds and is.
     last: Option<(Link, Link)>,
+    /// The log begins after its first record: the record before the first line, and the link to it.
+    begin: Option<(u64, Link)>,
+    /// The record that says that what is before `begin` was retired.
+    retired: Option<u64>,
     /// The last line does not link to the one before: the next line tells which of the two was altered.
     broken: bool,
     verified: Verified,
@@ -21,6 +26,8 @@ pub struct Verifier {
 pub struct Verified {
     /// How many records there are.
     pub records: u64,
+    /// How many records before them were retired, as a later record says.
+    pub retired: u64,
     /// The link to the last one.
     pub head: Option<Link>,
     /// How many checkpoints there are.
@@ -34,7 +41,7 @@ pub struct Verified {
 impl Verified {
     /// Whether a verified checkpoint covers the end: then nothing at all was altered.
     pub fn covers_end(&self) -> bool {
-        self.records > 0 && self.covered == self.records
+        self.records > 0 && self.covered == self.retired + self.records
     }
 }
 
@@ -108,15 +115,40 @@ impl Verifier {
     ///
     /// The first record that is not as it was written. What comes after it says nothing any more.
     pub fn line(&mut self, bytes: &[u8]) -> Result<(), Problem> {
-        let place = self.verified.records + 1;
+        let taken = self.take(bytes);
+        // A first line that the second does not follow says nothing about where the log begins.
+        taken.map_err(
+            |problem| if self.verified.records < 2 { self.gap().unwrap_or(problem) } else { problem },
+        )
+    }
+
+    /// The number of the last line.
+    fn seq(&self) -> u64 {
+        self.verified.retired + self.verified.records
+    }
+
+    /// What is missing at the beginning, as long as no signed record says that it was retired.
+    fn gap(&self) -> Option<Problem> {
+        let (to, _) = self.begin?;
+        let said = self.retired.is_some_and(|at| self.key.is_none() || at < self.verified.covered);
+        (!said).then(|| problem(1, ProblemKind::Gap { to }))
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Problem> {
         let line = Line::read(bytes);
+        if let Some(line) = line.filter(|line| self.last.is_none() && line.seq > 1) {
+            self.begin = Some((line.seq - 1, line.prev));
+            self.verified.retired = line.seq - 1;
+        }
+        let place = self.seq() + 1;
         if self.broken {
             // Where this line links to the last one, the last is whole, and the one before it was altered.
             let whole = line.is_some_and(|line| self.last.is_some_and(|(_, last)| line.prev == last));
             return Err(problem(if whole { place - 2 } else { place - 1 }, ProblemKind::Altered));
         }
         let line = line.ok_or_else(|| problem(place, ProblemKind::Malformed))?;
-        let (before, head) = self.last.unwrap_or((Link::START, Link::START));
+        let start = self.begin.map_or(Link::START, |(_, link)| link);
+        let (before, head) = self.last.unwrap_or((start, start));
         let link = line.link();
         if line.seq != place {
             return Err(misplaced(&line, place, before, head, link));
@@ -134,11 +166,14 @@ impl Verifier {
         if signed {
             self.verified.covered = place;
         }
+        if self.begin.is_some_and(|begin| retires(&line, begin)) && !self.broken {
+            self.retired = Some(place);
+        }
         if self.expect == Some(link) {
             self.verified.receipt = Some(place);
         }
         self.last = Some((line.prev, link));
-        self.verified.records = place;
+        self.verified.records += 1;
         Ok(())
     }
 
@@ -161,7 +196,10 @@ impl Verifier {
     ///
     /// What only the end shows.
     pub fn finish(mut self, rest: &[u8]) -> Result<Verified, Problem> {
-        let end = self.verified.records;
+        let end = self.seq();
+        if let Some(gap) = self.gap() {
+            return Err(gap);
+        }
         if self.broken {
             // Nothing tells whether the last record's link or the one before was altered: the earlier is named.
             return Err(problem(end - 1, ProblemKind::Altered));
@@ -175,6 +213,26 @@ impl Verifier {
         self.verified.head = self.last.map(|(_, link)| link);
         Ok(self.verified)
     }
+}
+
+/// Whether a line says that the log up to this record was retired.
+fn retires(line: &Line<'_>, (seq, head): (u64, Link)) -> bool {
+    #[derive(Deserialize)]
+    struct Retired {
+        data: Segments,
+    }
+    #[derive(Deserialize)]
+    struct Segments {
+        segments: Vec<Segment>,
+    }
+    #[derive(Deserialize)]
+    struct Segment {
+        seq: u64,
+        head: String,
+    }
+    let stated = || serde_json::from_slice::<Retired>(line.bytes).ok();
+    let ends = |segment: &Segment| segment.seq == seq && segment.head == head.as_str();
+    line.event == Event::Retired && stated().is_some_and(|line| line.data.segments.iter().any(ends))
 }
 
 fn problem(seq: u64, kind: ProblemKind) -> Problem {

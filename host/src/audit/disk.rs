@@ -8,17 +8,20 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use llm_os_core::audit::{segment_name, segment_number, written};
+use llm_os_core::audit::{Line, Link, segment_name, segment_number, written};
 use rustix::fs::{AtFlags, FlockOperation, Stat, flock, fstat, statat};
 
 use crate::audit::OpenError;
-use crate::audit::files::{at, directory, owned, private};
+use crate::audit::files::{at, directory, give, owned, private};
 
+/// More than the two last records of an orderly stop, or the last one of a closed segment, whose lengths are bounded.
+pub(super) const END: u64 = 4_096;
 /// How many zeros a segment is made longer by.
 const ROOM: u64 = 256 << 10;
 
-/// The five things that the log does to a disk; tests let each of them fail.
+/// The seven things that the log does to a disk; tests let each of them fail.
 pub(super) trait Disk: Send {
     /// Makes a segment, durably; what is appended goes there from now on.
     fn create(&mut self, number: u32) -> io::Result<()>;
@@ -34,6 +37,37 @@ pub(super) trait Disk: Send {
 
     /// Cuts off what no record filled, durably.
     fn trim(&mut self) -> io::Result<()>;
+
+    /// The closed segments, oldest first, up to the first whose end is no record.
+    fn closed(&self) -> io::Result<Vec<Closed>>;
+
+    /// Removes a closed segment, durably.
+    fn remove(&mut self, number: u32) -> io::Result<()>;
+}
+
+/// A segment that nothing is written to any more.
+#[derive(Clone, Debug)]
+pub(super) struct Closed {
+    pub(super) number: u32,
+    /// The number of its last record.
+    pub(super) seq: u64,
+    /// The link to its last record, which the next segment begins with.
+    pub(super) head: Link,
+    /// When its last record was written.
+    pub(super) time: SystemTime,
+}
+
+impl Closed {
+    fn of(number: u32, tail: &[u8]) -> Option<Self> {
+        #[derive(serde::Deserialize)]
+        struct Timed {
+            time: String,
+        }
+        let line = tail.strip_suffix(b"\n")?.rsplit(|b| *b == b'\n').next().and_then(Line::read)?;
+        let Timed { time } = serde_json::from_slice(line.bytes).ok()?;
+        let time = humantime::parse_rfc3339(&time).ok()?;
+        Some(Self { number, seq: line.seq, head: line.link(), time })
+    }
 }
 
 /// The directory of a log. One process has it at a time.
@@ -42,6 +76,7 @@ pub(super) struct Directory {
     dir: File,
     segments: Vec<u32>,
     current: Option<Segment>,
+    readers: Option<u32>,
     _lock: File,
 }
 
@@ -57,10 +92,10 @@ struct Segment {
 
 impl Directory {
     /// Locks the directory and looks what is there.
-    pub(super) fn open(state: &Path) -> Result<Self, OpenError> {
-        directory(state, true)?;
+    pub(super) fn open(state: &Path, readers: Option<u32>) -> Result<Self, OpenError> {
+        let state_dir = directory(state, 0o022)?;
         let path = state.join("audit");
-        let dir = directory(&path, false)?;
+        let dir = directory(&path, if readers.is_some() { 0o027 } else { 0o077 })?;
         let lock_path = path.join("lock");
         let lock =
             private().write(true).create(true).truncate(false).open(&lock_path).map_err(at(&lock_path))?;
@@ -77,7 +112,28 @@ impl Directory {
             segments.extend(name.to_str().and_then(segment_number));
         }
         segments.sort_unstable();
-        Ok(Self { path, dir, segments, current: None, _lock: lock })
+        let found = Self { path, dir, segments, current: None, readers, _lock: lock };
+        if let Some(gid) = readers {
+            give(state, &state_dir, gid, 0o710)?;
+            give(&found.path, &found.dir, gid, 0o750)?;
+            for number in &found.segments {
+                let path = found.segment_path(*number);
+                let file = private().read(true).open(&path).map_err(at(&path))?;
+                owned(&path, &file, found.forbidden())?;
+                give(&path, &file, gid, 0o640)?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether a group may read the log.
+    pub(super) fn has_readers(&self) -> bool {
+        self.readers.is_some()
+    }
+
+    /// The permissions that a segment must not have.
+    fn forbidden(&self) -> u32 {
+        if self.has_readers() { 0o037 } else { 0o077 }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -102,7 +158,7 @@ impl Directory {
     pub(super) fn read(&self, number: u32) -> Result<(File, u64), OpenError> {
         let path = self.segment_path(number);
         let file = private().read(true).open(&path).map_err(at(&path))?;
-        owned(&path, &file, 0o077)?;
+        owned(&path, &file, self.forbidden())?;
         let end = end_of(&file).map_err(at(&path))?;
         Ok((file, end))
     }
@@ -202,8 +258,13 @@ fn identity(stat: &Stat) -> (u64, u64) {
 
 impl Disk for Directory {
     fn create(&mut self, number: u32) -> io::Result<()> {
-        let file = private().write(true).create_new(true).open(self.segment_path(number))?;
+        let path = self.segment_path(number);
+        let file = private().write(true).create_new(true).open(&path)?;
+        if let Some(gid) = self.readers {
+            give(&path, &file, gid, 0o640).map_err(io::Error::other)?;
+        }
         self.dir.sync_all()?;
+        self.segments.push(number);
         self.current = Some(Segment::of(number, file, 0)?);
         Ok(())
     }
@@ -245,5 +306,23 @@ impl Disk for Directory {
         segment.file.set_len(segment.end)?;
         segment.length = segment.end;
         segment.file.sync_all()
+    }
+
+    fn closed(&self) -> io::Result<Vec<Closed>> {
+        let current = &self.current()?.name;
+        let mut closed = Vec::new();
+        for number in self.segments.iter().filter(|number| segment_name(**number) != *current) {
+            let tail = self.tail(*number, END).map_err(io::Error::other)?;
+            let Some(segment) = Closed::of(*number, &tail) else { break };
+            closed.push(segment);
+        }
+        Ok(closed)
+    }
+
+    fn remove(&mut self, number: u32) -> io::Result<()> {
+        fs::remove_file(self.segment_path(number))?;
+        self.dir.sync_all()?;
+        self.segments.retain(|other| *other != number);
+        Ok(())
     }
 }

@@ -1,8 +1,8 @@
 //! The habits that every file of the state directory shares.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
 use rustix::fs::OFlags;
@@ -10,12 +10,23 @@ use rustix::fs::OFlags;
 use crate::audit::OpenError;
 
 /// Makes `path` where it is missing, and checks that nobody else can put anything into it.
-pub(super) fn directory(path: &Path, others_may_read: bool) -> Result<File, OpenError> {
+pub(super) fn directory(path: &Path, forbidden: u32) -> Result<File, OpenError> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at(path))?;
     let directory = File::open(path).map_err(at(path))?;
-    let forbidden = if others_may_read { 0o022 } else { 0o077 };
     owned(path, &directory, forbidden)?;
     Ok(directory)
+}
+
+/// Gives a file of the host's own to a group, with this mode.
+pub(super) fn give(path: &Path, file: &File, gid: u32, mode: u32) -> Result<(), OpenError> {
+    let given =
+        fchown(file, None, Some(gid)).and_then(|()| file.set_permissions(Permissions::from_mode(mode)));
+    given.map_err(|e| OpenError::Unsafe {
+        path: path.to_owned(),
+        why: format!(
+            "cannot be given to the group {gid} of audit.readers_group: {e}; the host's user must be a member of it"
+        ),
+    })
 }
 
 /// Checks that a file is the host's own, and without these permissions.

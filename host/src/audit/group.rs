@@ -49,6 +49,8 @@ struct Waiting {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Entries,
+    /// Nothing to write but what retention asks for.
+    Retire,
     /// The last entries of all.
     Stop,
 }
@@ -74,6 +76,10 @@ impl Group {
 
     pub(super) async fn close(&self, stop: Entry) -> Result<(), Fault> {
         self.submit(vec![Item::of(&stop)], Kind::Stop).await.map(|_| ())
+    }
+
+    pub(super) async fn retire(&self) -> Result<(), Fault> {
+        self.submit(Vec::new(), Kind::Retire).await.map(|_| ())
     }
 
     async fn submit(&self, items: Vec<Item>, kind: Kind) -> Result<Durable, Fault> {
@@ -212,6 +218,9 @@ impl Shared {
 fn write(writer: &mut Writer, notes: &[Item], waiting: &[Waiting]) -> io::Result<Vec<Durable>> {
     let (stops, entries): (Vec<&Waiting>, Vec<_>) = waiting.iter().partition(|w| w.kind == Kind::Stop);
     let mut durable = writer.commit(notes, entries.iter().map(|waiting| waiting.items.as_slice()))?;
+    if waiting.iter().any(|waiting| waiting.kind == Kind::Retire) {
+        writer.retire()?;
+    }
     for stop in stops {
         durable.push(writer.finish(&stop.items)?);
     }

@@ -1,7 +1,8 @@
 //! The two keys of a state directory: one signs checkpoints, one turns secrets into digests.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use hmac::{Hmac, KeyInit};
@@ -30,6 +31,9 @@ pub(super) fn open(state: &Path, log: &Directory) -> Result<Keys, OpenError> {
     let text = format!("{}\n", signer.public());
     if fs::read(&public).ok().as_deref() != Some(text.as_bytes()) {
         write_whole(&public, 0o644, text.as_bytes()).map_err(at(&public))?;
+    }
+    if log.has_readers() {
+        fs::set_permissions(&public, Permissions::from_mode(0o644)).map_err(at(&public))?;
     }
     let digest =
         Hmac::new_from_slice(&key(&state.join("digest.key"))?).expect("HMAC takes keys of any length");

@@ -8,13 +8,10 @@ use llm_os_core::value::hex;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::audit::disk::{Directory, Disk};
+use crate::audit::disk::{Directory, Disk, END};
 use crate::audit::files::at;
 use crate::audit::writer::{Item, Open, Position, Writer};
 use crate::audit::{OpenError, Options};
-
-/// More than the two last records of an orderly stop, whose lengths are bounded.
-const END: u64 = 4_096;
 
 /// What there is to go on after.
 #[derive(Debug, Default)]
@@ -89,6 +86,7 @@ pub(super) fn resume(
     if !items.is_empty() {
         writer.commit(&items, std::iter::empty()).map_err(at(&path))?;
     }
+    writer.retire().map_err(at(&path))?;
     Ok(writer)
 }
 

@@ -18,6 +18,7 @@ use super::{Log, OpenError, Options};
 mod crash;
 mod faults;
 mod grouping;
+mod retention;
 mod speed;
 
 /// A state directory.
@@ -33,7 +34,10 @@ impl State {
     }
 
     fn open_with(&self, segment_bytes: u64, checkpoint_records: u64) -> Result<Log, OpenError> {
-        Log::open(self.0.path(), Options { segment_bytes, checkpoint_records })
+        Log::open(
+            self.0.path(),
+            Options { segment_bytes, checkpoint_records, readers: None, retention: None },
+        )
     }
 
     fn refusal(&self) -> OpenError {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::audit::Options;
-use crate::audit::disk::Disk;
+use crate::audit::disk::{Closed, Disk};
 
 /// An entry that is ready for its line.
 pub(super) struct Item {
@@ -198,7 +198,8 @@ impl Writer {
         notes: &[Item],
         groups: impl Iterator<Item = &'a [Item]>,
     ) -> io::Result<Vec<Durable>> {
-        if self.at.length >= self.options.segment_bytes {
+        let rotates = self.at.length >= self.options.segment_bytes;
+        if rotates {
             self.rotate()?;
         }
         let time = now();
@@ -208,7 +209,32 @@ impl Writer {
         if self.at.uncovered >= self.options.checkpoint_records {
             self.checkpoint(&time)?;
         }
+        if rotates {
+            self.retire()?;
+        }
         Ok(durable)
+    }
+
+    /// Removes the closed segments that are older than `retention`, oldest first and never one after a younger one. Which
+    /// they are is durable and signed before the first of them goes, with the end of each, so that the log verifies
+    /// wherever the removals are cut short.
+    pub(super) fn retire(&mut self) -> io::Result<()> {
+        let Some(retention) = self.options.retention else { return Ok(()) };
+        let now_is = SystemTime::now();
+        let is_old = |closed: &Closed| now_is.duration_since(closed.time).is_ok_and(|age| age > retention);
+        let old: Vec<Closed> = self.disk.closed()?.into_iter().take_while(is_old).collect();
+        let Some(last) = old.last() else { return Ok(()) };
+        let segment = |closed: &Closed| json!({"name": segment_name(closed.number), "seq": closed.seq, "head": closed.head.as_str()});
+        let data = json!({"seq": last.seq, "segments": old.iter().map(segment).collect::<Vec<_>>()});
+        let time = now();
+        self.push(&Item::of(&Entry { data: Some(data), ..Entry::new(Event::Retired) }), &time);
+        self.flush()?;
+        self.checkpoint(&time)?;
+        for closed in &old {
+            self.disk.remove(closed.number)?;
+        }
+        tracing::info!(segments = old.len(), last = last.seq, "old segments of the log were removed");
+        Ok(())
     }
 
     /// Makes the last entries of all durable: what is open is interrupted, then these, then a checkpoint.

@@ -32,6 +32,12 @@ pub(crate) enum ListenError {
     Directory { path: PathBuf, why: String },
     #[error("cannot open {path}: {source}")]
     Io { path: PathBuf, source: io::Error },
+    #[error(
+        "the sockets of the service manager: {why}; expected Unix stream sockets with FileDescriptorName=plan and approval"
+    )]
+    Activation { why: String },
+    #[error("the socket of the service manager for {path} {why}; see the socket units of llm-osd")]
+    Unfit { path: PathBuf, why: String },
 }
 
 /// Opens a listening socket.

@@ -7,9 +7,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it stands")]
 
+mod activation;
 mod audit;
 mod child;
 mod client;
+mod commands;
 mod confirm;
 mod contained;
 mod daemon;
@@ -27,6 +29,7 @@ mod past;
 mod plans;
 mod process;
 mod programs;
+mod readers;
 mod records;
 mod signed;
 mod sockets;

@@ -17,7 +17,7 @@ const FAILPOINTS: [&str; 4] = ["start", "intent", "effect", "outcome"];
 fn child() {
     let Some(state) = std::env::var_os(STATE) else { return };
     let state = Path::new(&state);
-    let options = Options { segment_bytes: 2_000, checkpoint_records: 8 };
+    let options = Options { segment_bytes: 2_000, checkpoint_records: 8, readers: None, retention: None };
     let log = Log::open(state, options).unwrap();
     let mut stdin = std::io::stdin().lines();
     let mut tell = |line: &str| {

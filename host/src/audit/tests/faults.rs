@@ -3,11 +3,12 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use rustix::io::Errno;
 
 use super::*;
-use crate::audit::disk::{Directory, Disk};
+use crate::audit::disk::{Closed, Directory, Disk};
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -71,13 +72,31 @@ impl Disk for Faulty {
         self.error()?;
         self.disk.trim()
     }
+
+    fn closed(&self) -> io::Result<Vec<Closed>> {
+        self.disk.closed()
+    }
+
+    fn remove(&mut self, number: u32) -> io::Result<()> {
+        self.error()?;
+        self.disk.remove(number)
+    }
 }
 
 /// Writes until a write fails, with a failure at operation `k`: what was promised, and how many operations there were.
 fn run(state: &State, fail_at: usize, failure: Failure) -> (Vec<Durable>, bool, usize) {
+    run_keeping(state, fail_at, failure, None)
+}
+
+fn run_keeping(
+    state: &State,
+    fail_at: usize,
+    failure: Failure,
+    retention: Option<Duration>,
+) -> (Vec<Durable>, bool, usize) {
     let operations = Arc::new(AtomicUsize::new(0));
     let counted = operations.clone();
-    let options = Options { segment_bytes: 1_500, checkpoint_records: 4 };
+    let options = Options { segment_bytes: 1_500, checkpoint_records: 4, readers: None, retention };
     let log = Log::open_on(state.0.path(), options, move |disk| {
         Box::new(Faulty { disk, operations, fail_at, failure })
     });
@@ -145,4 +164,24 @@ fn a_short_or_interrupted_write_is_completed() {
     let (promised, failed, _) = run(&state, 1, Failure::Error(Errno::INTR));
     assert!(!failed && promised.len() == 8);
     state.verified();
+}
+
+#[test]
+fn wherever_the_disk_fails_while_old_segments_go_the_log_verifies_and_the_next_start_goes_on() {
+    let keep = Some(Duration::from_nanos(1));
+    let (_, failed, operations) = run_keeping(&State::new(), usize::MAX, Failure::Short, keep);
+    assert!(!failed);
+    for failure in [Failure::Error(Errno::IO), Failure::Half(Errno::NOSPC)] {
+        for fail_at in 0..operations {
+            let state = State::new();
+            let (_, failed, _) = run_keeping(&state, fail_at, failure, keep);
+            assert!(failed, "{failure:?} at {fail_at} was not noticed");
+            let options =
+                Options { segment_bytes: 1_500, checkpoint_records: 4, readers: None, retention: keep };
+            let log = Log::open(state.0.path(), options).unwrap();
+            put(&log, vec![intent("b", 0), outcome("b", 0)]);
+            drop(log);
+            state.verified();
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::task::Poll;
 
 use super::*;
-use crate::audit::disk::{Directory, Disk};
+use crate::audit::disk::{Closed, Directory, Disk};
 
 /// A disk that tells of each sync before it does it, and waits for the word to.
 struct Gated {
@@ -40,6 +40,14 @@ impl Disk for Gated {
     fn trim(&mut self) -> io::Result<()> {
         self.disk.trim()
     }
+
+    fn closed(&self) -> io::Result<Vec<Closed>> {
+        self.disk.closed()
+    }
+
+    fn remove(&mut self, number: u32) -> io::Result<()> {
+        self.disk.remove(number)
+    }
 }
 
 struct Gate {
@@ -54,7 +62,8 @@ fn gated(state: &State) -> Gate {
     let counted = syncs.clone();
     let (entered_tx, entered) = channel();
     let (go_on, go_on_rx) = channel();
-    let options = Options { segment_bytes: 64 << 20, checkpoint_records: 1_024 };
+    let options =
+        Options { segment_bytes: 64 << 20, checkpoint_records: 1_024, readers: None, retention: None };
     let log = Log::open_on(state.0.path(), options, move |disk| {
         Box::new(Gated { disk, syncs, entered: entered_tx, go_on: go_on_rx })
     });
