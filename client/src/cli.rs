@@ -148,9 +148,11 @@ Examples:
 
     /// Shows a held plan completely, asks, and prints the token that lets it run once.
     ///
-    /// The plan is shown as the bytes that are digested and run. The default answer is no.
+    /// The plan is shown as the bytes that are digested and run. The default answer is no. Without an ID a screen shows all
+    /// plans that wait, as they come: it needs a terminal on stdin and stdout, and `?` tells its keys.
     #[command(after_help = "\
 Examples:
+  llmsh approve
   llmsh approve p-3f9a
   llmsh approve --plan plan.json --uid 1000")]
     Approve(ApproveArgs),
@@ -316,8 +318,8 @@ pub(crate) struct McpArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ApproveArgs {
-    /// The plan, as `llmsh pending` lists it.
-    #[arg(required_unless_present = "plan", conflicts_with = "plan")]
+    /// The plan, as `llmsh pending` lists it; without it, a screen for all of them.
+    #[arg(conflicts_with = "plan")]
     pub(crate) id: Option<String>,
     /// A plan that was not sent yet: a file, or - for stdin.
     #[arg(long, value_name = "FILE")]
@@ -328,6 +330,9 @@ pub(crate) struct ApproveArgs {
     /// Approves without asking. The plan is shown all the same.
     #[arg(long)]
     pub(crate) yes: bool,
+    /// The SSH key that approvals are signed with, where the host asks for that.
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["id", "plan"])]
+    pub(crate) sign_with: Option<PathBuf>,
 }
 
 #[cfg(test)]

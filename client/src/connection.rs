@@ -112,6 +112,11 @@ impl Host {
         Self { socket, option, connection: RefCell::default(), ends_with_stdout: false }
     }
 
+    /// The same host, on a connection of its own.
+    pub(crate) fn another(&self) -> Self {
+        Self::new(self.socket.clone(), self.option)
+    }
+
     /// From now on, whoever reads stdout and goes away while an answer is awaited ends the connection, and with it what
     /// runs.
     pub(crate) fn ends_with_stdout(self) -> Self {

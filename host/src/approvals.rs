@@ -17,7 +17,7 @@ use llm_os_core::{Code, Effects, Fault, Secret};
 use rustix::time::{ClockId, clock_gettime};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// How long a token is valid after the approval.
 pub(crate) const TOKEN_LIFE: Duration = Duration::from_secs(120);
@@ -35,6 +35,8 @@ pub(crate) struct Desk {
     clock: fn() -> Duration,
     state: Mutex<State>,
     decided: Notify,
+    /// Another number whenever what waits is another.
+    revision: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -88,7 +90,11 @@ pub(crate) enum Answer {
 
 impl Desk {
     pub(crate) fn new(pending_life: Duration, max_pending: usize) -> Self {
-        Self { pending_life, max_pending, clock: boot_time, state: Mutex::default(), decided: Notify::new() }
+        // Not a number that the desk of an earlier host on this system came to.
+        let first = u64::try_from(boot_time().as_micros()).unwrap_or_default();
+        let revision = watch::Sender::new(first);
+        let (state, decided) = (Mutex::default(), Notify::new());
+        Self { pending_life, max_pending, clock: boot_time, state, decided, revision }
     }
 
     /// The plans that wait, oldest first.
@@ -98,6 +104,33 @@ impl Desk {
             state.plans.iter().filter_map(|(id, waiting)| self.shown(id, waiting)).collect();
         held.sort_by(|a, b| b.age.cmp(&a.age).then_with(|| a.id.cmp(&b.id)));
         held
+    }
+
+    /// The revision of what waits, as soon as it is another than `after`, and after `wait` at the latest.
+    pub(crate) async fn changed(&self, after: u64, wait: Duration) -> u64 {
+        let deadline = tokio::time::Instant::now() + wait;
+        let mut revision = self.revision.subscribe();
+        loop {
+            let next_end = self.next_end();
+            let now = *revision.borrow_and_update();
+            if now != after || tokio::time::Instant::now() >= deadline {
+                return now;
+            }
+            let until = next_end.map_or(deadline, |end| deadline.min(tokio::time::Instant::now() + end));
+            let _ = tokio::time::timeout_at(until, revision.changed()).await;
+        }
+    }
+
+    /// In how long the next plan expires; those that did are gone.
+    fn next_end(&self) -> Option<Duration> {
+        let state = self.state();
+        let waiting = state.plans.values().filter(|waiting| matches!(waiting.state, Wait::Pending));
+        let now = (self.clock)();
+        waiting.map(|waiting| (waiting.since + self.pending_life).saturating_sub(now)).min()
+    }
+
+    fn another(&self) {
+        self.revision.send_modify(|revision| *revision += 1);
     }
 
     /// One plan that waits.
@@ -118,6 +151,7 @@ impl Desk {
         let waiting = state.plans.get_mut(id).ok_or_else(|| not_pending(id))?;
         let held = self.shown(id, waiting).ok_or_else(|| not_pending(id))?;
         waiting.state = Wait::Deciding;
+        self.another();
         Ok(held)
     }
 
@@ -125,6 +159,7 @@ impl Desk {
     pub(crate) fn give_back(&self, id: &str) {
         if let Some(waiting) = self.state().plans.get_mut(id) {
             waiting.state = Wait::Pending;
+            self.another();
         }
     }
 
@@ -155,6 +190,7 @@ impl Desk {
     /// Drops every plan and token: what they were judged by is gone.
     pub(crate) fn clear(&self) {
         *self.state() = State::default();
+        self.another();
         self.decided.notify_waiters();
     }
 
@@ -191,7 +227,9 @@ impl Desk {
     /// The state without what expired.
     fn state(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.prune((self.clock)(), self.pending_life);
+        if state.prune((self.clock)(), self.pending_life) {
+            self.another();
+        }
         state
     }
 }
@@ -202,14 +240,17 @@ impl State {
         waiting.ok_or_else(|| not_pending(id))
     }
 
-    fn prune(&mut self, now: Duration, pending_life: Duration) {
+    /// Drops what is too old; whether a plan was.
+    fn prune(&mut self, now: Duration, pending_life: Duration) -> bool {
         let young = |since: Duration, life: Duration| now.saturating_sub(since) < life;
+        let plans = self.plans.len();
         self.plans.retain(|_, waiting| match waiting.state {
             Wait::Pending | Wait::Deciding => young(waiting.since, pending_life),
             Wait::Approved { at, .. } | Wait::Denied { at } => young(at, DECISION_LIFE),
         });
         self.tokens.retain(|_, minted| young(minted.at, TOKEN_LIFE));
         self.misses.retain(|_, (_, last)| young(*last, LOCK_OUT));
+        self.plans.len() < plans
     }
 }
 
@@ -229,11 +270,13 @@ impl pipeline::Approvals for Desk {
         let waiting =
             Waiting { plan: Arc::new(plan), wait_secret, since: (self.clock)(), state: Wait::Pending };
         state.plans.insert(pending.id.clone(), waiting);
+        self.another();
         Ok(pending)
     }
 
     fn release(&self, pending_id: &str) {
         self.state().plans.remove(pending_id);
+        self.another();
     }
 
     fn redeem(&self, token: &Secret, claim: Claim<'_>) -> Result<Approved, Fault> {
@@ -391,6 +434,33 @@ mod tests {
         NOW.set(1_060);
         assert!(desk.pending().is_empty());
         assert!(desk.begin(&pending.id).is_err());
+    }
+
+    #[tokio::test]
+    async fn what_waits_has_another_revision_whenever_it_is_another() {
+        let desk = desk();
+        let (mut last, pending) = (desk.changed(0, Duration::ZERO).await, held(&desk, 1, "a"));
+        let forever = Duration::from_secs(3600);
+        let mut another = async |what: &str| {
+            let now = desk.changed(last, Duration::ZERO).await;
+            assert_ne!(now, last, "{what}");
+            assert_eq!(desk.changed(now, Duration::ZERO).await, now, "{what}");
+            last = now;
+        };
+        another("held").await;
+        desk.begin(&pending.id).unwrap();
+        another("taken to be decided").await;
+        desk.give_back(&pending.id);
+        another("given back").await;
+        desk.clear();
+        another("cleared").await;
+        let (now, _) = tokio::join!(desk.changed(last, forever), async { held(&desk, 1, "b") });
+        assert_ne!(now, last, "a wait ends with the change");
+        let short = Desk::new(Duration::from_millis(500), 4);
+        let pending = held(&short, 1, "a");
+        let last = short.changed(0, Duration::ZERO).await;
+        assert_ne!(short.changed(last, forever).await, last, "{} expired", pending.id);
+        assert!(short.pending().is_empty());
     }
 
     #[test]
