@@ -95,6 +95,8 @@ impl Screen {
             let is_asked = self.state.question.as_ref().is_some_and(|question| question.is_new());
             if is_asked {
                 forget_typed()?;
+                self.step(terminal, Event::Drawn)?;
+                continue;
             }
             self.step(terminal, Event::Drawn)?;
             if self.is_over {

@@ -201,7 +201,7 @@ impl View {
         let pieces = sheet.layout().rows().iter().skip(sheet.top()).take(area.height.into());
         for (y, piece) in (area.y..).zip(pieces) {
             let row = match piece {
-                Piece::Top => Row::raw(format!("+{UNCHECKED:-^1$}+", "", width.saturating_sub(2))),
+                Piece::Top => Row::raw(format!("+{UNCHECKED:-^0$}+", width.saturating_sub(2))),
                 Piece::Bottom => Row::raw(format!("+{}+", "-".repeat(width.saturating_sub(2)))),
                 Piece::Picture { picture, row } => self.picture(&sheet.cells()[*picture][*row]),
                 Piece::Text { line: index, start, end } => {
@@ -278,6 +278,8 @@ impl View {
         let prompt = format!("Type {} and Enter; all else is no: ", question.ask.word());
         let prompt =
             if question.is_read() || more == 0 { prompt } else { "Read it to its end first: ".to_owned() };
+        // It can be answered once it is on the screen: what is typed before that is dropped.
+        let prompt = if question.is_new() { String::new() } else { prompt };
         let cursor = prompt.len() + question.typed.len();
         shown.push(Row::raw(format!("{prompt}{}", question.typed)));
         frame.render_widget(Paragraph::new(shown), area);

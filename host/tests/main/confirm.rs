@@ -238,10 +238,11 @@ fn an_approver_who_waits_hears_of_a_held_plan_of_its_decision_and_of_the_end_of_
     let both = json!({"after": known, "pending_id": held});
     assert_eq!(code(&daemon.ask_approver("host.pending", both)), "validation_failed");
     approver.send(&plan("watch", &[act("host.pending", json!({"after": known, "wait_ms": 120_000}))]));
-    daemon.stop();
+    daemon.signal(rustix::process::Signal::TERM);
     if let Some(line) = approver.line() {
         let answer: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(answer["results"][0]["output"]["revision"], known, "{answer:#}");
         assert!(approver.is_closed());
     }
+    daemon.stopped();
 }
