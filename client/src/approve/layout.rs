@@ -53,7 +53,8 @@ impl Layout {
         for (index, line) in page.lines().iter().enumerate() {
             let is_words = index >= page.words();
             if index == page.words() {
-                layout.push(Row::Top, index, 0);
+                // Behind everything of the line before it, so that no two rows have one place.
+                layout.push(Row::Top, index.saturating_sub(1), usize::MAX);
             }
             let room = width.saturating_sub(before(line, is_words) + if is_words { 2 } else { 0 }).max(8);
             let mut start = 0;

@@ -163,10 +163,10 @@ impl View {
                     Content::Shown(sheet) => {
                         let end = (sheet.top() + state.areas().body).min(sheet.rows());
                         let unread = match sheet.unread() {
-                            0 => "all was shown".to_owned(),
-                            unread => format!("{unread} not shown yet"),
+                            0 => "all read".to_owned(),
+                            unread => format!("{unread} unread"),
                         };
-                        format!(" {id}: rows {} to {end} of {}, {unread} ", sheet.top() + 1, sheet.rows())
+                        format!(" rows {} to {end} of {}, {unread}: {id} ", sheet.top() + 1, sheet.rows())
                     }
                     Content::Unasked | Content::Asked | Content::Unshown(_) => format!(" {id} "),
                 }

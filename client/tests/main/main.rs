@@ -12,5 +12,7 @@ mod halt;
 mod mcp;
 mod peer;
 mod schema;
+mod screen;
 mod send;
+mod tmux;
 mod wait;

@@ -164,7 +164,7 @@ fn the_question_closes_when_its_plan_expires_is_decided_elsewhere_or_goes_with_i
             "expired",
         ),
         (|bench| drop(bench.step(Event::List(vec![summary("p-2")]))), "decided elsewhere"),
-        (|bench| drop(bench.step(Event::Lost("closed".to_owned()))), "went with its host"),
+        (|bench| drop(bench.step(Event::Lost("closed".to_owned()))), "the host is gone"),
     ];
     for (end, why) in ends {
         let mut bench = Bench::read(|_| {});
