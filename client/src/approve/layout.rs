@@ -67,7 +67,8 @@ impl Layout {
                 }
             }
             for (picture, _) in page.pictures().iter().enumerate().filter(|(_, (below, _))| *below == index) {
-                for row in 0..pictures.get(picture).map_or(0, Vec::len) {
+                // Where there is no picture, one row says why.
+                for row in 0..pictures.get(picture).map_or(1, |rows| rows.len().max(1)) {
                     layout.push(Row::Picture { picture, row }, index, PICTURE + row);
                 }
             }

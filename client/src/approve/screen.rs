@@ -1,14 +1,15 @@
 //! The loop of the screen: waits, lets the state take what happened, does what it says, draws.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Read};
+use std::io::{BufWriter, IsTerminal, Read, Stdout};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use ratatui::DefaultTerminal;
+use ratatui::Terminal as Drawn;
+use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::event::{self, Event as Typed};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -23,6 +24,10 @@ use crate::connection::Host;
 use crate::exit::{Exit, Failure};
 use crate::screen::say;
 
+/// A frame is written at once, so that no half of one is seen, also over a slow line.
+type Terminal = Drawn<CrosstermBackend<BufWriter<Stdout>>>;
+/// More than most frames have, in bytes.
+const FRAME: usize = 1 << 20;
 /// How often the ages on the screen are counted on.
 const SECOND: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
@@ -58,11 +63,18 @@ pub(crate) fn run(host: &Host, sign_with: Option<PathBuf>) -> Result<Exit, Failu
         start: Instant::now(),
         is_over: false,
     };
-    let mut terminal = ratatui::try_init().map_err(|e| ended(&e))?;
+    let mut terminal = enter()?;
     let end = screen.serve(&mut terminal);
     ratatui::restore();
     screen.state.decisions.iter().for_each(|decision| say(decision));
     end
+}
+
+/// Takes the terminal; whatever ends this program then gives it back.
+fn enter() -> Result<Terminal, Failure> {
+    drop(ratatui::try_init().map_err(|e| ended(&e))?);
+    let backend = CrosstermBackend::new(BufWriter::with_capacity(FRAME, std::io::stdout()));
+    Drawn::new(backend).map_err(|e| ended(&e))
 }
 
 fn pair() -> Result<(UnixStream, UnixStream), Failure> {
@@ -87,7 +99,7 @@ struct Screen {
 }
 
 impl Screen {
-    fn serve(&mut self, terminal: &mut DefaultTerminal) -> Result<Exit, Failure> {
+    fn serve(&mut self, terminal: &mut Terminal) -> Result<Exit, Failure> {
         loop {
             let size = terminal.size().map_err(|e| ended(&e))?;
             self.step(terminal, Event::Size(size.width.into(), size.height.into()))?;
@@ -110,7 +122,7 @@ impl Screen {
     }
 
     /// Waits for a key, for a thread, or for the next second, and takes everything there is.
-    fn wait(&mut self, terminal: &mut DefaultTerminal) -> Result<(), Failure> {
+    fn wait(&mut self, terminal: &mut Terminal) -> Result<(), Failure> {
         let stdin = std::io::stdin();
         let mut waiting =
             [PollFd::new(&stdin, PollFlags::IN), PollFd::from_borrowed_fd(self.woken.as_fd(), PollFlags::IN)];
@@ -145,7 +157,7 @@ impl Screen {
         Ok(())
     }
 
-    fn step(&mut self, terminal: &mut DefaultTerminal, event: Event) -> Result<(), Failure> {
+    fn step(&mut self, terminal: &mut Terminal, event: Event) -> Result<(), Failure> {
         for effect in self.state.step(self.start.elapsed(), event) {
             match effect {
                 Effect::Quit => self.is_over = true,
@@ -170,14 +182,14 @@ impl Screen {
     }
 
     /// Signs outside of the screen: `ssh-keygen` may ask for a passphrase on the terminal.
-    fn sign(&mut self, terminal: &mut DefaultTerminal, job: Job, statement: &str) -> Result<(), Failure> {
+    fn sign(&mut self, terminal: &mut Terminal, job: Job, statement: &str) -> Result<(), Failure> {
         let Job::Approve { pending_id, sha256, session, signature: _ } = job else { return Ok(()) };
         ratatui::try_restore().map_err(|e| ended(&e))?;
         let signed = match &self.sign_with {
             Some(key) => signing::sign(key, statement).map_err(|failure| failure.to_string()),
             None => Err("no key was named: --sign-with KEY".to_owned()),
         };
-        *terminal = ratatui::try_init().map_err(|e| ended(&e))?;
+        *terminal = enter()?;
         forget_typed()?;
         match signed {
             Ok(signature) => {

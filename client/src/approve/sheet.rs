@@ -64,6 +64,13 @@ impl Sheet {
         self.rows().saturating_sub(self.layout.row_of(self.seen))
     }
 
+    /// How many of them are left once `body` rows from the top on are on the screen.
+    pub(crate) fn unread_below(&self, body: usize) -> usize {
+        let seen = self.layout.row_of(self.seen);
+        let now = if seen >= self.top { seen.max(self.top + body) } else { seen };
+        self.rows().saturating_sub(now)
+    }
+
     /// Whether everything that belongs to the plan is here.
     pub(crate) fn is_whole(&self) -> Result<(), String> {
         match self.pictures.iter().all(Option::is_some) {
@@ -72,13 +79,11 @@ impl Sheet {
         }
     }
 
-    /// What is said below a picture's line where there is no picture.
-    pub(crate) fn without_picture(&self, line: usize) -> Option<String> {
-        let index = self.page.pictures().iter().position(|(below, _)| *below == line)?;
-        match &self.pictures[index] {
-            None => Some("on its way".to_owned()),
-            Some(Ok(_)) => None,
-            Some(Err(why)) => Some(format!("not shown: {why}")),
+    /// What is said in the place of a picture.
+    pub(crate) fn without_picture(&self, index: usize) -> String {
+        match self.pictures.get(index) {
+            Some(Some(Err(why))) => format!("(not shown: {why})"),
+            Some(None | Some(Ok(_))) | None => "(on its way)".to_owned(),
         }
     }
 

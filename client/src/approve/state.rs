@@ -321,8 +321,9 @@ impl State {
             plan.gone.get_or_insert_with(|| "went with its host".to_owned());
             plan.is_deciding = false;
         }
+        let was_asked = self.question.is_some();
         self.close_question_of_gone();
-        if self.question.is_none() && !matches!(self.host, Some(Err(_))) {
+        if !was_asked && !matches!(self.host, Some(Err(_))) {
             self.say(Tone::Bad, "the host is gone; nothing can be decided until it is there again");
         }
         self.host = Some(Err(why));

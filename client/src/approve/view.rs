@@ -161,8 +161,9 @@ impl View {
                 let id = plain(&plan.summary.pending_id);
                 match &plan.content {
                     Content::Shown(sheet) => {
-                        let end = (sheet.top() + state.areas().body).min(sheet.rows());
-                        let unread = match sheet.unread() {
+                        let body = state.areas().body;
+                        let end = (sheet.top() + body.max(1)).min(sheet.rows());
+                        let unread = match sheet.unread_below(body) {
                             0 => "all read".to_owned(),
                             unread => format!("{unread} unread"),
                         };
@@ -203,15 +204,15 @@ impl View {
             let row = match piece {
                 Piece::Top => Row::raw(format!("+{UNCHECKED:-^0$}+", width.saturating_sub(2))),
                 Piece::Bottom => Row::raw(format!("+{}+", "-".repeat(width.saturating_sub(2)))),
-                Piece::Picture { picture, row } => self.picture(&sheet.cells()[*picture][*row]),
+                Piece::Picture { picture, row } => {
+                    match sheet.cells().get(*picture).and_then(|cells| cells.get(*row)) {
+                        Some(cells) => self.picture(cells),
+                        None => Row::raw(format!("    {}", plain(&sheet.without_picture(*picture)))),
+                    }
+                }
                 Piece::Text { line: index, start, end } => {
                     let line = &sheet.page().lines()[*index];
                     let mut row = self.text(line, *start, *end);
-                    if *end == line.text().len()
-                        && let Some(why) = sheet.without_picture(*index)
-                    {
-                        row.push_span(Span::raw(format!(" ({})", plain(&why))));
-                    }
                     if *index >= sheet.page().words() {
                         row.spans.insert(0, Span::raw("| "));
                         let used = row.width();
@@ -276,8 +277,11 @@ impl View {
         let mut shown = vec![Row::raw(format!("{edge:=^width$}"))];
         shown.extend(rows.into_iter().skip(question.top).take(room).map(|row| Row::styled(row, bold)));
         let prompt = format!("Type {} and Enter; all else is no: ", question.ask.word());
-        let prompt =
-            if question.is_read() || more == 0 { prompt } else { "Read it to its end first: ".to_owned() };
+        let prompt = if question.is_read() || more == 0 {
+            prompt
+        } else {
+            "Read it to its end first (Down): ".to_owned()
+        };
         // It can be answered once it is on the screen: what is typed before that is dropped.
         let prompt = if question.is_new() { String::new() } else { prompt };
         let cursor = prompt.len() + question.typed.len();

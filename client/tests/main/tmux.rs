@@ -66,13 +66,13 @@ impl Tmux {
         self.tell(&["capture-pane", "-p", "-e"])
     }
 
-    /// Waits until the screen has what is looked for.
+    /// Waits until the screen has what is looked for, and is drawn to its end.
     #[track_caller]
     pub(crate) fn until(&self, what: impl Fn(&str) -> bool) -> String {
         let start = Instant::now();
         loop {
             let screen = self.screen();
-            if what(&screen) {
+            if what(&screen) && self.screen() == screen {
                 return screen;
             }
             assert!(start.elapsed() < PATIENCE, "it did not come; the screen is:\n{screen}");
