@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use rustix::termios::{QueueSelector, tcflush};
 
 use crate::approve::keys::Key;
+use crate::approve::question::Question;
 use crate::approve::signing;
 use crate::approve::state::{Effect, Event, Job, State, Tone};
 use crate::approve::view::{Colours, View};
@@ -104,7 +105,7 @@ impl Screen {
             let size = terminal.size().map_err(|e| ended(&e))?;
             self.step(terminal, Event::Size(size.width.into(), size.height.into()))?;
             terminal.draw(|frame| self.view.draw(&self.state, frame)).map_err(|e| ended(&e))?;
-            let is_asked = self.state.question.as_ref().is_some_and(|question| question.is_new());
+            let is_asked = self.state.question.as_ref().is_some_and(Question::is_new);
             if is_asked {
                 forget_typed()?;
                 self.step(terminal, Event::Drawn)?;
@@ -150,7 +151,7 @@ impl Screen {
                 self.step(terminal, Event::Key(key))?;
             }
             // What follows was typed before this question was on the screen.
-            if self.state.question.as_ref().is_some_and(|question| question.is_new()) {
+            if self.state.question.as_ref().is_some_and(Question::is_new) {
                 break;
             }
         }

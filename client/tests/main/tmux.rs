@@ -95,6 +95,14 @@ impl Tmux {
         self.tell(&["send-keys", "-l", text]);
     }
 
+    /// The process of the program that runs in it.
+    pub(crate) fn pid(&self) -> i32 {
+        let shell = self.tell(&["list-panes", "-F", "#{pane_pid}"]);
+        let shell = shell.trim();
+        let children = std::fs::read_to_string(format!("/proc/{shell}/task/{shell}/children")).unwrap();
+        children.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
     pub(crate) fn resize(&self, columns: u16, rows: u16) {
         self.tell(&["resize-window", "-x", &columns.to_string(), "-y", &rows.to_string()]);
     }

@@ -155,7 +155,8 @@ fn a_plan_that_cannot_be_shown_completely_is_not_approved_but_can_be_denied() {
 
 #[test]
 fn the_question_closes_when_its_plan_expires_is_decided_elsewhere_or_goes_with_its_host() {
-    let ends: [(fn(&mut Bench), &str); 3] = [
+    type End = (fn(&mut Bench), &'static str);
+    let ends: [End; 3] = [
         (
             |bench| {
                 bench.at = 61;

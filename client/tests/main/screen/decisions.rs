@@ -112,6 +112,38 @@ fn a_terminal_that_is_closed_at_the_question_approves_nothing() {
     assert_eq!((daemon.pending().len(), events(&daemon), path.exists()), (1, Vec::new(), false));
 }
 
+/// C16.
+#[test]
+fn an_approver_who_is_killed_at_the_question_approved_nothing_and_leaves_the_terminal_as_it_was() {
+    let daemon = host();
+    let path = daemon.path("w/note.txt");
+    hold(&daemon, &plan("r-1", &[write(&path, "hi")]));
+    let tmux = open(&daemon, (100, 30));
+    read_to_the_end(&tmux);
+    ask(&tmux, "a");
+    tmux.types("yes");
+    tmux.until_it_says("all else is no: yes");
+    let pid = rustix::process::Pid::from_raw(tmux.pid()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let left = tmux.until_it_says("icanon");
+    assert!(!left.contains("-icanon") && !left.contains("all else is no"), "{left}");
+    tmux.press(&["Enter"]);
+    assert_eq!((daemon.pending().len(), events(&daemon), path.exists()), (1, Vec::new(), false));
+}
+
+/// What is larger than any screen still moves at once.
+#[test]
+fn a_plan_of_64_actions_is_read_page_by_page() {
+    let daemon = host();
+    let actions: Vec<_> = (0..64).map(|n| run(&["/bin/echo", &"y".repeat(700 + n)], "greet")).collect();
+    hold(&daemon, &plan("r-1", &actions));
+    let tmux = open(&daemon, (100, 40));
+    let start = std::time::Instant::now();
+    let last = read_to_the_end(&tmux);
+    println!("64 actions read in {:?}: {}", start.elapsed(), title(&last));
+    ask(&tmux, "a");
+}
+
 #[test]
 fn a_plan_is_read_to_its_end_before_it_is_asked_about() {
     let daemon = host();

@@ -40,9 +40,13 @@ fn normal(screen: &str, place: &Path) -> String {
         };
         let words = row.split_inclusive(' ').map(|word| {
             let (bare, end) = word.split_at(word.trim_end_matches([' ', ',']).len());
-            let is_hex = |text: &str| text.len() >= 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
-            match bare.trim_start_matches("p-").trim_matches(['"', ':']) {
-                id if is_hex(id) => format!("{}{end}", bare.replace(id, &"#".repeat(id.len()))),
+            let is_hex = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_hexdigit());
+            let id = bare.trim_matches(['"', ':']);
+            // An id may be cut at the edge of the screen.
+            match id.strip_prefix("p-").unwrap_or(id) {
+                id if is_hex(id) && (id.len() >= 16 || bare.starts_with("p-")) => {
+                    format!("{}{end}", bare.replace(id, &"#".repeat(id.len())))
+                }
                 _ => word.to_owned(),
             }
         });
