@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
+use super::golden::check;
 use super::*;
 use crate::daemon::binary;
 
@@ -168,6 +169,7 @@ fn a_plan_that_expires_or_is_decided_elsewhere_closes_its_question() {
     tmux.types("yes");
     let screen = tmux.until_it_says("the question is closed");
     assert!(screen.contains("expired; nothing was decided here"), "{screen}");
+    check("expired", &screen, daemon.path("w").parent().unwrap());
     tmux.press(&["Enter"]);
     assert_eq!(events(&daemon), [""; 0]);
 
@@ -182,6 +184,7 @@ fn a_plan_that_expires_or_is_decided_elsewhere_closes_its_question() {
     let screen = tmux.until_it_says("the question is closed");
     assert!(screen.contains("was decided elsewhere"), "{screen}");
     assert!(screen.contains("> fs.write"), "the selection does not jump to another plan: {screen}");
+    check("elsewhere", &screen, daemon.path("w").parent().unwrap());
     tmux.press(&["a"]);
     tmux.until_it_says(&format!("{id} was decided elsewhere"));
     assert_eq!(daemon.pending()[0]["pending_id"], json!(other));
