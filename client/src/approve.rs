@@ -1,5 +1,15 @@
 //! The approver's side: what waits, and the decision about it.
 
+mod keys;
+mod layout;
+mod picture;
+mod question;
+mod screen;
+mod sheet;
+mod state;
+mod view;
+mod watch;
+
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 
@@ -15,19 +25,21 @@ use crate::held::Held;
 use crate::output;
 use crate::screen::{plain, say};
 
-/// Shows a plan completely, asks, and prints the token.
+/// Shows a plan completely, asks, and prints the token; without a plan, shows all that wait.
 pub(crate) fn approve(host: &Host, args: &ApproveArgs) -> Result<Exit, Failure> {
     let has_human = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    if !args.yes && !has_human && !args.signing.decides() {
+    let is_named = args.plan.is_some() || args.id.is_some();
+    if is_named && !args.yes && !has_human && !args.signing.decides() {
         let why = "approving asks a human: run it with stdin and stderr on a terminal, or decide by --yes";
         return Err(Failure::Usage(why.to_owned()));
     }
     let output = match (&args.plan, &args.id) {
         (Some(file), _) => hold(host, file, args.uid)?,
         (None, Some(id)) => host.ask("host.pending", &json!({"pending_id": id}), None)?,
-        (None, None) => {
-            return Err(Failure::Usage("name a plan; what waits tells: llmsh pending".to_owned()));
+        (None, None) if args.yes => {
+            return Err(Failure::Usage("--yes names no plan; what waits tells: llmsh pending".to_owned()));
         }
+        (None, None) => return screen::run(host, args.signing.key_for_screen()?),
     };
     let held: Held = serde_json::from_str(output.get()).map_err(|e| other_shape("held plan", &e))?;
     let screen =

@@ -149,10 +149,12 @@ Examples:
 
     /// Shows a held plan completely, asks, and prints the token that lets it run once.
     ///
-    /// The plan is shown as the bytes that are digested and run. The default answer is no. A host may ask for the signature of
-    /// an approver's SSH key: made here with --sign-with, or elsewhere over what --statement prints.
+    /// The plan is shown as the bytes that are digested and run. The default answer is no. Without an ID a screen shows all
+    /// plans that wait, as they come: it needs a terminal on stdin and stdout, and `?` tells its keys. A host may ask for the
+    /// signature of an approver's SSH key: made here with --sign-with, or elsewhere over what --statement prints.
     #[command(after_help = "\
 Examples:
+  llmsh approve
   llmsh approve p-3f9a
   llmsh approve p-3f9a --for-session
   llmsh approve p-3f9a --sign-with ~/.ssh/id_ed25519
@@ -347,8 +349,8 @@ pub(crate) struct McpArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ApproveArgs {
-    /// The plan, as `llmsh pending` lists it.
-    #[arg(required_unless_present = "plan", conflicts_with = "plan")]
+    /// The plan, as `llmsh pending` lists it; without it, a screen for all of them.
+    #[arg(conflicts_with = "plan")]
     pub(crate) id: Option<String>,
     /// A plan that was not sent yet: a file, or - for stdin.
     #[arg(long, value_name = "FILE")]

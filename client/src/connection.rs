@@ -116,6 +116,11 @@ impl Host {
         Self { socket, option, connection, ends_with_stdout: false, granted }
     }
 
+    /// The same host, on a connection of its own.
+    pub(crate) fn another(&self) -> Self {
+        Self::new(self.socket.clone(), self.option)
+    }
+
     /// From now on, whoever reads stdout and goes away while an answer is awaited ends the connection, and with it what
     /// runs.
     pub(crate) fn ends_with_stdout(self) -> Self {

@@ -5,27 +5,30 @@
 //! second, prettier form that could say something else.
 
 mod asked;
+mod page;
+mod previews;
+mod strange;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use llm_os_core::json::Json;
 use llm_os_core::value::hex;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use crate::screen::{Screen, is_hidden, plain, quoted};
+use crate::held::previews::Preview;
+use crate::screen::{Screen, plain, quoted};
 
-/// How many different characters beyond ASCII are named for one string.
-const NAMED: usize = 16;
+pub(crate) use crate::held::page::{Line, Look, Page};
+pub(crate) use crate::held::previews::Pictured;
 
 /// What the host tells an approver about one plan.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Held {
     pub(crate) pending_id: String,
     request_id: Option<String>,
-    uid: u32,
+    pub(crate) uid: u32,
     age_s: u64,
     expires_in_s: u64,
     plan: String,
@@ -34,11 +37,14 @@ pub(crate) struct Held {
     policies: Vec<Vec<Reason>>,
     /// What the policies let the program of an action do beyond what every program may.
     profiles: Vec<BTreeMap<String, Value>>,
+    /// What an action would make of files, and where its clicks go. Nothing is decided by it.
+    #[serde(default)]
+    previews: Vec<Vec<Preview>>,
     /// What its session could be granted to do again.
     #[serde(default)]
-    grant: Vec<String>,
+    pub(crate) grant: Vec<String>,
     /// Why its session can be granted nothing of it.
-    not_grantable: Option<String>,
+    pub(crate) not_grantable: Option<String>,
     /// What an approver must sign, where the host asks for that.
     signature: Option<asked::Asked>,
 }
@@ -121,13 +127,26 @@ impl Held {
     pub(crate) fn grant(&self) -> Result<&[String], &str> {
         match &self.not_grantable {
             None if !self.grant.is_empty() => Ok(&self.grant),
-            None => Err("the host cannot grant it to a session"),
+            None => Err("the host does not offer it for this plan"),
             Some(why) => Err(why),
         }
     }
 
-    /// The screen that an approver decides by; an error where it could not be the whole truth.
+    /// Whether the host takes no approval without a signature.
+    pub(crate) fn is_to_be_signed(&self) -> bool {
+        self.signature.is_some()
+    }
+
+    /// The page as lines on a terminal; an error where it could not be the whole truth.
     pub(crate) fn screen(&self) -> Result<Screen, String> {
+        let mut screen = Screen::default();
+        self.page()?.lines().iter().for_each(|line| line.write(&mut screen));
+        screen.line(0, "");
+        Ok(screen)
+    }
+
+    /// What an approver decides by; an error where it could not be the whole truth.
+    pub(crate) fn page(&self) -> Result<Page, String> {
         let found = hex(&Sha256::digest(self.plan.as_bytes()));
         if found != self.sha256 {
             return Err(format!("the plan's SHA-256 is {found}, the host says {}", plain(&self.sha256)));
@@ -141,47 +160,54 @@ impl Held {
         }
         let count = canonical.actions.len();
         let lists = [self.effects.len(), self.policies.len(), self.profiles.len()];
-        if lists.iter().any(|length| *length != count) {
+        if lists.iter().any(|length| *length != count) || ![0, count].contains(&self.previews.len()) {
             return Err(format!(
-                "the plan has {count} actions, but its effects, policies or profiles have another number"
+                "the plan has {count} actions, but its effects, policies, profiles or previews have another number"
             ));
         }
-        let mut screen = Screen::default();
-        self.head(&canonical, &mut screen);
+        let mut page = Page::default();
+        self.head(&canonical, &mut page);
         for (index, action) in canonical.actions.iter().enumerate() {
-            screen.line(0, "");
-            screen.line(0, &format!("Action {} of {count}: {}", index + 1, action.action.get()));
-            screen.line(2, "with exactly");
-            screen.foreign(4, action.params.get());
-            beyond_ascii(action.params.get(), &mut screen)?;
-            self.consequences(index, &mut screen);
+            page.line(0, Look::Text, "");
+            page.line(0, Look::Head, &format!("Action {} of {count}: {}", index + 1, action.action.get()));
+            page.line(2, Look::Text, "with exactly");
+            page.line(4, Look::Foreign, action.params.get());
+            strange::beyond_ascii(action.params.get(), &mut page)?;
+            arguments(action.params.get(), &mut page);
+            self.consequences(index, &mut page);
+            for preview in self.previews.get(index).into_iter().flatten() {
+                preview.show(index, &mut page);
+            }
         }
-        screen.line(0, "");
-        screen.line(
+        page.line(0, Look::Text, "");
+        page.begin_words();
+        page.line(
             0,
+            Look::Head,
             "What the requester says about it. Nobody checked it, and no word of it approves anything:",
         );
         for (index, action) in canonical.actions.iter().enumerate() {
             let words =
                 [("reason", Some(action.reason)), ("danger", action.danger), ("recovery", action.recovery)];
             for (name, text) in words.into_iter().filter_map(|(name, text)| Some((name, text?))) {
-                screen.line(2, &format!("action {}, {name}", index + 1));
-                screen.foreign(4, text.get());
-                beyond_ascii(text.get(), &mut screen)?;
+                page.line(2, Look::Text, &format!("action {}, {name}", index + 1));
+                page.line(4, Look::Foreign, text.get());
+                strange::beyond_ascii(text.get(), &mut page)?;
             }
         }
-        screen.line(0, "");
-        Ok(screen)
+        Ok(page)
     }
 
-    fn head(&self, canonical: &Canonical<'_>, screen: &mut Screen) {
+    fn head(&self, canonical: &Canonical<'_>, page: &mut Page) {
         let Held { pending_id, uid, age_s, expires_in_s, .. } = self;
-        screen.line(
+        page.line(
             0,
+            Look::Head,
             &format!("Plan {pending_id} of user {uid}, held for {age_s} s, expires in {expires_in_s} s"),
         );
-        screen.line(
+        page.line(
             2,
+            Look::Text,
             &format!(
                 "protocol {}, {} bytes, SHA-256 {}",
                 canonical.version.get(),
@@ -189,100 +215,60 @@ impl Held {
                 self.sha256
             ),
         );
+        let own = "(the requester's own name for it)";
         if let Some(request) = &self.request_id {
-            screen.line(2, &format!("request {} (the requester's own name for it)", quoted(request)));
+            page.line(2, Look::Text, &format!("request {} {own}", quoted(request)));
         }
         if let Some(session) = canonical.session_id {
-            screen.line(2, &format!("session {} (the requester's own name for it)", session.get()));
+            page.line(2, Look::Text, &format!("session {} {own}", session.get()));
         }
     }
 
-    fn consequences(&self, index: usize, screen: &mut Screen) {
-        screen.line(2, "would");
+    fn consequences(&self, index: usize, page: &mut Page) {
+        page.line(2, Look::Text, "would");
         for effect in &self.effects[index] {
             let Effect { verb, resource, facts, asks, refuses } = effect;
             let Resource { kind, id, display } = resource;
             let place =
                 display.as_ref().map_or(String::new(), |name| format!(" on display {}", quoted(name)));
-            screen.line(4, &format!("{verb} {kind} {}{place}", quoted(id)));
+            page.line(4, Look::Text, &format!("{verb} {kind} {}{place}", quoted(id)));
             for (name, value) in facts {
-                screen.foreign(6, &format!("{name} = {value}"));
+                page.line(6, Look::Foreign, &format!("{name} = {value}"));
             }
             if let Some(why) = asks {
-                screen.line(6, &format!("always asks: {why}"));
+                page.line(6, Look::Attention, &format!("always asks: {why}"));
             }
             if let Some(why) = refuses {
-                screen.line(6, &format!("is never allowed: {why}"));
+                page.line(6, Look::Attention, &format!("is never allowed: {why}"));
             }
         }
         if !self.profiles[index].is_empty() {
-            screen.line(2, "in which its program may, beyond what every program may");
+            page.line(2, Look::Text, "in which its program may, beyond what every program may");
             for (name, value) in &self.profiles[index] {
-                screen.foreign(4, &format!("{name} = {value}"));
+                page.line(4, Look::Foreign, &format!("{name} = {value}"));
             }
         }
-        screen.line(2, "asks because of");
+        page.line(2, Look::Text, "asks because of");
         for Reason { policy, reason } in &self.policies[index] {
             let reason = reason.as_deref().unwrap_or("(it states no reason)");
-            screen.line(4, &format!("{policy}: {reason}"));
+            page.line(4, Look::Text, &format!("{policy}: {reason}"));
         }
     }
 }
 
-/// Warns of every string that holds more than printable ASCII, tabs and line feeds: what a screen would show of it
-/// is not what it is.
-fn beyond_ascii(json: &str, screen: &mut Screen) -> Result<(), String> {
-    let value = Json::parse(json.as_bytes()).map_err(|e| format!("the plan is not strict JSON: {e}"))?;
-    let mut found = Vec::new();
-    strings(&value, "$".to_owned(), &mut found);
-    for (path, text) in found {
-        let strange: BTreeSet<char> =
-            text.chars().filter(|c| !matches!(c, ' '..='~' | '\n' | '\t')).collect();
-        if strange.is_empty() {
-            continue;
-        }
-        let named: Vec<_> =
-            strange.iter().take(NAMED).map(|&c| format!("{} ({})", c.escape_unicode(), sort(c))).collect();
-        let more = strange.len().saturating_sub(NAMED);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        screen
-            .line(2, &format!("ATTENTION: {} is not plain ASCII: {}{more}", plain(&path), named.join(", ")));
-        screen.foreign(4, &quoted(text));
+/// The arguments of a program, one a line: where one ends and the next begins is not left to the eye.
+fn arguments(params: &str, page: &mut Page) {
+    #[derive(Deserialize)]
+    struct Argv<'a> {
+        #[serde(borrow)]
+        argv: Vec<&'a RawValue>,
     }
-    Ok(())
-}
-
-fn sort(c: char) -> &'static str {
-    match c {
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-            "turns text around"
-        }
-        c if c.is_control() => "control character",
-        c if is_hidden(c) => "invisible",
-        c if c.is_alphanumeric() => "may look like an ASCII letter",
-        _ => "not ASCII",
-    }
-}
-
-/// Every string of a value with its path; the name of a field counts as a string at that field.
-fn strings<'a>(value: &'a Json, path: String, found: &mut Vec<(String, &'a str)>) {
-    match value {
-        Json::Text(text) => found.push((path, text)),
-        Json::Array(items) => {
-            for (index, item) in items.iter().enumerate() {
-                strings(item, format!("{path}[{index}]"), found);
-            }
-        }
-        Json::Object(fields) => {
-            for (key, item) in fields {
-                let path = format!("{path}.{key}");
-                found.push((path.clone(), key));
-                strings(item, path, found);
-            }
-        }
-        Json::Bool(_) | Json::Int(_) | Json::Float(_) => {}
+    let Ok(Argv { argv }) = serde_json::from_str(params) else { return };
+    page.line(2, Look::Text, &format!("which are {} arguments", argv.len()));
+    for (index, argument) in argv.iter().enumerate() {
+        page.line(4, Look::Foreign, &format!("[{index}] {}", argument.get()));
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -54,6 +54,20 @@ impl SigningArgs {
         self.statement || self.signature.is_some()
     }
 
+    /// The key with which the screen of all held plans signs.
+    ///
+    /// # Errors
+    ///
+    /// What is for one plan only.
+    pub(crate) fn key_for_screen(&self) -> Result<Option<PathBuf>, Failure> {
+        if self.decides() {
+            let why =
+                "--statement and --signature are about one plan: name it; what waits tells: llmsh pending";
+            return Err(Failure::Usage(why.to_owned()));
+        }
+        Ok(self.sign_with.clone())
+    }
+
     /// What goes with an approval of this plan, once or for the session.
     ///
     /// # Errors

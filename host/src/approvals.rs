@@ -17,7 +17,7 @@ use llm_os_core::{Code, Effects, Fault, Principal, Secret};
 use rustix::time::{ClockId, clock_gettime};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use grants::Grants;
 pub(crate) use grants::{Draft, permits};
@@ -41,6 +41,8 @@ pub(crate) struct Desk {
     clock: fn() -> Duration,
     state: Mutex<State>,
     decided: Notify,
+    /// Another number whenever what waits is another.
+    revision: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -100,8 +102,11 @@ pub(crate) enum Answer {
 
 impl Desk {
     pub(crate) fn new(pending_life: Duration, max_pending: usize, grant_life: Duration) -> Self {
+        // Not a number that the desk of an earlier host on this system came to.
+        let first = u64::try_from(boot_time().as_micros()).unwrap_or_default();
+        let revision = watch::Sender::new(first);
         let (state, decided) = (Mutex::default(), Notify::new());
-        Self { pending_life, max_pending, grant_life, clock: boot_time, state, decided }
+        Self { pending_life, max_pending, grant_life, clock: boot_time, state, decided, revision }
     }
 
     /// How long a grant holds.
@@ -137,6 +142,33 @@ impl Desk {
         held
     }
 
+    /// The revision of what waits, as soon as it is another than `after`, and after `wait` at the latest.
+    pub(crate) async fn changed(&self, after: u64, wait: Duration) -> u64 {
+        let deadline = tokio::time::Instant::now() + wait;
+        let mut revision = self.revision.subscribe();
+        loop {
+            let next_end = self.next_end();
+            let now = *revision.borrow_and_update();
+            if now != after || tokio::time::Instant::now() >= deadline {
+                return now;
+            }
+            let until = next_end.map_or(deadline, |end| deadline.min(tokio::time::Instant::now() + end));
+            let _ = tokio::time::timeout_at(until, revision.changed()).await;
+        }
+    }
+
+    /// In how long the next plan expires; those that did are gone.
+    fn next_end(&self) -> Option<Duration> {
+        let state = self.state();
+        let waiting = state.plans.values().filter(|waiting| matches!(waiting.state, Wait::Pending));
+        let now = (self.clock)();
+        waiting.map(|waiting| (waiting.since + self.pending_life).saturating_sub(now)).min()
+    }
+
+    fn another(&self) {
+        self.revision.send_modify(|revision| *revision += 1);
+    }
+
     /// One plan that waits.
     pub(crate) fn find(&self, id: &str) -> Result<Held, Fault> {
         let state = self.state();
@@ -156,6 +188,7 @@ impl Desk {
         let waiting = state.plans.get_mut(id).ok_or_else(|| not_pending(id))?;
         let held = self.shown(id, waiting).ok_or_else(|| not_pending(id))?;
         waiting.state = Wait::Deciding;
+        self.another();
         Ok(held)
     }
 
@@ -163,6 +196,7 @@ impl Desk {
     pub(crate) fn give_back(&self, id: &str) {
         if let Some(waiting) = self.state().plans.get_mut(id) {
             waiting.state = Wait::Pending;
+            self.another();
         }
     }
 
@@ -202,6 +236,7 @@ impl Desk {
     /// Drops every plan and token: what they were judged by is gone.
     pub(crate) fn clear(&self) {
         *self.state() = State::default();
+        self.another();
         self.decided.notify_waiters();
     }
 
@@ -241,7 +276,9 @@ impl Desk {
     fn state(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = (self.clock)();
-        state.prune(now, self.pending_life);
+        if state.prune(now, self.pending_life) {
+            self.another();
+        }
         state.grants.prune(now, self.grant_life);
         state
     }
@@ -253,14 +290,17 @@ impl State {
         waiting.ok_or_else(|| not_pending(id))
     }
 
-    fn prune(&mut self, now: Duration, pending_life: Duration) {
+    /// Drops what is too old; whether a plan was.
+    fn prune(&mut self, now: Duration, pending_life: Duration) -> bool {
         let young = |since: Duration, life: Duration| now.saturating_sub(since) < life;
+        let plans = self.plans.len();
         self.plans.retain(|_, waiting| match waiting.state {
             Wait::Pending | Wait::Deciding => young(waiting.since, pending_life),
             Wait::Approved { at, .. } | Wait::Denied { at } => young(at, DECISION_LIFE),
         });
         self.tokens.retain(|_, minted| young(minted.at, TOKEN_LIFE));
         self.misses.retain(|_, (_, last)| young(*last, LOCK_OUT));
+        self.plans.len() < plans
     }
 }
 
@@ -279,11 +319,13 @@ impl pipeline::Approvals for Desk {
         let (since, expires) = ((self.clock)(), SystemTime::now() + self.pending_life);
         let waiting = Waiting { plan: Arc::new(plan), wait_secret, since, expires, state: Wait::Pending };
         state.plans.insert(pending.id.clone(), waiting);
+        self.another();
         Ok(pending)
     }
 
     fn release(&self, pending_id: &str) {
         self.state().plans.remove(pending_id);
+        self.another();
     }
 
     fn redeem(&self, token: &Secret, claim: Claim<'_>) -> Result<Approved, Fault> {
@@ -454,6 +496,33 @@ mod tests {
         NOW.set(1_060);
         assert!(desk.pending().is_empty());
         assert!(desk.begin(&pending.id).is_err());
+    }
+
+    #[tokio::test]
+    async fn what_waits_has_another_revision_whenever_it_is_another() {
+        let desk = desk();
+        let (mut last, pending) = (desk.changed(0, Duration::ZERO).await, held(&desk, 1, "a"));
+        let forever = Duration::from_secs(3600);
+        let mut another = async |what: &str| {
+            let now = desk.changed(last, Duration::ZERO).await;
+            assert_ne!(now, last, "{what}");
+            assert_eq!(desk.changed(now, Duration::ZERO).await, now, "{what}");
+            last = now;
+        };
+        another("held").await;
+        desk.begin(&pending.id).unwrap();
+        another("taken to be decided").await;
+        desk.give_back(&pending.id);
+        another("given back").await;
+        desk.clear();
+        another("cleared").await;
+        let (now, _) = tokio::join!(desk.changed(last, forever), async { held(&desk, 1, "b") });
+        assert_ne!(now, last, "a wait ends with the change");
+        let short = Desk::new(Duration::from_millis(500), 4, Duration::from_secs(60));
+        let pending = held(&short, 1, "a");
+        let last = short.changed(0, Duration::ZERO).await;
+        assert_ne!(short.changed(last, forever).await, last, "{} expired", pending.id);
+        assert!(short.pending().is_empty());
     }
 
     #[test]

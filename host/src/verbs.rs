@@ -21,7 +21,7 @@ use crate::host::{Host, running::Key};
 use crate::server::{Door, Peer};
 use crate::signing::{self, Signed};
 
-/// The longest wait of `host.await_confirmation`.
+/// The longest wait of `host.await_confirmation` and `host.pending`.
 const MAX_WAIT_MS: u64 = 120_000;
 
 /// What the plan socket understands beside plans.
@@ -42,6 +42,8 @@ enum ApprovalVerb {
     Ping {},
     Pending {
         pending_id: Option<String>,
+        after: Option<u64>,
+        wait_ms: Option<u64>,
     },
     Approve {
         pending_id: String,
@@ -124,12 +126,15 @@ async fn answered(
         },
         Door::Approval => match read::<ApprovalVerb>(request, APPROVAL_VERBS)? {
             ApprovalVerb::Ping {} => Ok(ping(host)),
-            ApprovalVerb::Pending { pending_id: None } => {
-                let pending = host.desk.pending();
-                Ok(json!({"pending": pending.iter().map(summary).collect::<Vec<_>>()}))
+            ApprovalVerb::Pending { pending_id: None, after, wait_ms } => {
+                pending(host, after, wait_ms, cancel).await
             }
-            ApprovalVerb::Pending { pending_id: Some(id) } => {
+            ApprovalVerb::Pending { pending_id: Some(id), after: None, wait_ms: None } => {
                 host.desk.find(&id).map(|held| shown(host, &held))
+            }
+            ApprovalVerb::Pending { pending_id: Some(_), .. } => {
+                let message = "found with a pending_id, expected without: what is waited for is the list";
+                Err(Fault::invalid("$.actions[0].params", message))
             }
             ApprovalVerb::Approve { pending_id, sha256, session, signature } => {
                 is_running(host)?;
@@ -184,12 +189,7 @@ fn is_running(host: &Host) -> Result<(), Fault> {
 }
 
 async fn await_confirmation(host: &Host, id: &str, secret: &Secret, wait_ms: u64) -> Result<Value, Fault> {
-    if wait_ms > MAX_WAIT_MS {
-        let message =
-            format!("found {wait_ms}, expected at most {MAX_WAIT_MS}; ask again where it is still pending");
-        return Err(Fault::invalid("$.actions[0].params.wait_ms", message));
-    }
-    Ok(match host.desk.wait(id, secret, Duration::from_millis(wait_ms)).await {
+    Ok(match host.desk.wait(id, secret, bounded(wait_ms)?).await {
         Answer::Approved { token, session_secret } => {
             let mut told = json!({"decision": "approved", "token": token.expose()});
             if let Some(secret) = session_secret {
@@ -201,6 +201,36 @@ async fn await_confirmation(host: &Host, id: &str, secret: &Secret, wait_ms: u64
         Answer::Pending => json!({"decision": "pending"}),
         Answer::Expired => json!({"decision": "expired"}),
     })
+}
+
+fn bounded(wait_ms: u64) -> Result<Duration, Fault> {
+    if wait_ms > MAX_WAIT_MS {
+        let message =
+            format!("found {wait_ms}, expected at most {MAX_WAIT_MS}; ask again where it is still pending");
+        return Err(Fault::invalid("$.actions[0].params.wait_ms", message));
+    }
+    Ok(Duration::from_millis(wait_ms))
+}
+
+/// What waits, at once or as soon as it is another than at the revision `after`. A wait also ends with the connection and
+/// with the host.
+async fn pending(
+    host: &Host,
+    after: Option<u64>,
+    wait_ms: Option<u64>,
+    cancel: &CancellationToken,
+) -> Result<Value, Fault> {
+    let wait = bounded(wait_ms.unwrap_or(0))?;
+    let mut revision = host.desk.changed(after.unwrap_or(0), Duration::ZERO).await;
+    if after == Some(revision) {
+        tokio::select! {
+            changed = host.desk.changed(revision, wait) => revision = changed,
+            () = cancel.cancelled() => {}
+            () = host.running.stopping() => {}
+        }
+    }
+    let pending = host.desk.pending();
+    Ok(json!({"pending": pending.iter().map(summary).collect::<Vec<_>>(), "revision": revision}))
 }
 
 fn cancel_plan(host: &Host, request: &Request, peer: &Peer, target: &str) -> Result<Value, Fault> {

@@ -48,3 +48,22 @@ impl Held {
         Ok(Some(shown))
     }
 }
+
+#[cfg(test)]
+impl Held {
+    /// As a host tells it whose approvals are signed.
+    pub(crate) fn ask_for_signatures(&mut self) {
+        use llm_os_core::approval::Moment;
+        use llm_os_core::audit::Signer;
+        let statement = |session| Statement {
+            session,
+            pending_id: self.pending_id.clone(),
+            uid: self.uid,
+            sha256: self.sha256.clone(),
+            expires: Moment::rfc3339("2030-01-01T00:00:00Z").unwrap(),
+            host: Signer::from_seed(&[7; 32]).public(),
+        };
+        let [once, session] = [false, true].map(|session| statement(session).to_string());
+        self.signature = Some(Asked { namespace: NAMESPACE.to_owned(), once, session });
+    }
+}

@@ -4,7 +4,7 @@ use serde_json::json;
 use super::*;
 
 /// What a host would show of this action.
-fn held(params: &Value, reason: &str) -> Held {
+pub(crate) fn held(params: &Value, reason: &str) -> Held {
     let plan = json!({
         "request_id": "r-1", "session_id": "s-1", "version": "1", "mode": "execute",
         "actions": [

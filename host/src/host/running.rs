@@ -124,6 +124,11 @@ impl Running {
         self.closed.cancel();
     }
 
+    /// Resolves once the host stops.
+    pub(crate) async fn stopping(&self) {
+        self.closed.cancelled().await;
+    }
+
     /// Resolves, with the answer to who waits, once nothing is admitted any more.
     pub(crate) async fn refusing(&self) -> Fault {
         loop {

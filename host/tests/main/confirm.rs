@@ -210,3 +210,39 @@ fn a_stated_danger_asks_although_the_policy_allows() {
     assert_eq!(fs::read_to_string(&file).unwrap(), "x");
     daemon.stop();
 }
+
+#[test]
+fn an_approver_who_waits_hears_of_a_held_plan_of_its_decision_and_of_the_end_of_the_host() {
+    let daemon = Daemon::start();
+    let listed = daemon.ask_approver("host.pending", json!({}));
+    assert_eq!(listed["pending"], json!([]));
+    let mut approver = daemon.approver();
+    let mut revision = listed["revision"].clone();
+    let mut wait = |approver: &mut crate::client::Client, meanwhile: &mut dyn FnMut()| {
+        let params = json!({"after": revision, "wait_ms": 120_000});
+        approver.send(&plan("watch", &[act("host.pending", params)]));
+        meanwhile();
+        let answer = approver.answer();
+        let output = answer["results"][0]["output"].clone();
+        assert_ne!(output["revision"], revision, "{answer:#}");
+        revision = output["revision"].clone();
+        output["pending"].as_array().unwrap().len()
+    };
+    let mut held = String::new();
+    assert_eq!(wait(&mut approver, &mut || held = daemon.hold(&echo("watched")).0), 1);
+    let mut deny = || drop(daemon.ask_approver("host.deny", json!({"pending_id": held})));
+    assert_eq!(wait(&mut approver, &mut deny), 0);
+    let known = daemon.ask_approver("host.pending", json!({}))["revision"].clone();
+    let too_long = json!({"after": known, "wait_ms": 120_001});
+    assert_eq!(code(&daemon.ask_approver("host.pending", too_long)), "validation_failed");
+    let both = json!({"after": known, "pending_id": held});
+    assert_eq!(code(&daemon.ask_approver("host.pending", both)), "validation_failed");
+    approver.send(&plan("watch", &[act("host.pending", json!({"after": known, "wait_ms": 120_000}))]));
+    daemon.signal(rustix::process::Signal::TERM);
+    if let Some(line) = approver.line() {
+        let answer: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(answer["results"][0]["output"]["revision"], known, "{answer:#}");
+        assert!(approver.is_closed());
+    }
+    daemon.stopped();
+}
