@@ -100,11 +100,32 @@ pub(crate) struct Audit {
     pub(crate) segment_bytes: u64,
     /// A signed checkpoint after so many records.
     pub(crate) checkpoint_records: u64,
+    /// Whether what records only digest is kept beside the log.
+    pub(crate) evidence: bool,
+    /// The most bytes of evidence; the oldest goes first.
+    pub(crate) evidence_quota: u64,
+    /// How long evidence is kept, such as "30days"; as long as there is room where absent.
+    #[serde(deserialize_with = "span")]
+    pub(crate) evidence_retention: Option<Duration>,
+}
+
+/// A time such as "30days".
+fn span<'de, D: serde::Deserializer<'de>>(reader: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(reader)?;
+    let span = humantime::parse_duration(&text);
+    let expected = || format!("found {text:?}, expected a time such as \"30days\" or \"12h\"");
+    span.map(Some).map_err(|e| serde::de::Error::custom(format!("{}: {e}", expected())))
 }
 
 impl Default for Audit {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, checkpoint_records: 1_024 }
+        Self {
+            segment_bytes: 64 << 20,
+            checkpoint_records: 1_024,
+            evidence: false,
+            evidence_quota: 1 << 30,
+            evidence_retention: None,
+        }
     }
 }
 
@@ -167,6 +188,13 @@ impl Config {
         within("confirmation.max_pending", self.confirmation.max_pending, 1, 1_024)?;
         within("audit.segment_bytes", self.audit.segment_bytes, 65_536, 1 << 40)?;
         within("audit.checkpoint_records", self.audit.checkpoint_records, 1, 1 << 20)?;
+        within("audit.evidence_quota", self.audit.evidence_quota, 65_536, 1 << 50)?;
+        if self.audit.evidence_retention.is_some_and(|life| life < Duration::from_secs(1)) {
+            return Err((
+                "audit.evidence_retention",
+                "it is below 1s: leave evidence off instead".to_owned(),
+            ));
+        }
         let uids = |list: &Option<Vec<u32>>| list.as_ref().is_some_and(Vec::is_empty);
         if uids(&self.plan_uids) || uids(&self.approver_uids) {
             return Err((
@@ -254,6 +282,9 @@ mod tests {
     fn a_value_out_of_bounds_is_refused_by_name() {
         assert!(refusal("[limits]\nconnections = 0\n").contains("limits.connections"));
         assert!(refusal("plan_uids = []\n").contains("plan_uids"));
+        assert!(refusal("[audit]\nevidence_quota = 1\n").contains("audit.evidence_quota: 1 is not in 65536"));
+        assert!(refusal("[audit]\nevidence_retention = \"0s\"\n").contains("audit.evidence_retention"));
+        assert!(refusal("[audit]\nevidence_retention = \"a week\"\n").contains("such as \"30days\""));
         assert!(refusal("[display]\nvirtual = \"63x800\"\n").contains("64 to 16384"));
         assert!(refusal("[display]\nvirtual = \"640x480\"\nname = \":0\"\n").contains("display: found both"));
     }

@@ -22,8 +22,9 @@ use tokio_util::sync::CancellationToken;
 use crate::approvals::Desk;
 use crate::audit::{self, Log};
 use crate::cli::RunArgs;
-use crate::config::{ConfigError, RootConfig, line_of};
+use crate::config::{self, ConfigError, RootConfig, line_of};
 use crate::display::{DisplayConfig, DisplayError, VirtualDisplay};
+use crate::evidence::Store;
 use crate::halt::HaltFile;
 use crate::host::{Host, running::Running};
 use crate::policy::{Policy, PolicyError};
@@ -47,6 +48,8 @@ pub(crate) enum StartError {
     Root { path: PathBuf, source: io::Error },
     #[error("the audit log cannot be opened: {0}")]
     Audit(#[from] audit::OpenError),
+    #[error("evidence cannot be kept: {0}; or set evidence = false in [audit]")]
+    Evidence(audit::OpenError),
     #[error("the first audit record cannot be written: {0}")]
     Record(#[from] Fault),
     #[error("there is no display: {0}")]
@@ -86,7 +89,9 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
             checkpoint_records: config.audit.checkpoint_records,
         },
     )?;
-    // Only who holds the log's lock may touch what lies beside it. Dropped after the host, whose capabilities use it.
+    // Only who holds the log's lock may touch what lies beside it.
+    let evidence = evidence(&config.audit, &state).map_err(StartError::Evidence)?;
+    // Dropped after the host, whose capabilities use it.
     let (_own_display, display) = display(&configured, &state)?;
     let pressed = Arc::new(Notify::new());
     let chord = halt_chord(configured.halt_chord.as_deref(), display.as_ref(), &pressed)?;
@@ -113,6 +118,7 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
     let host = Arc::new(Host {
         registry,
         log,
+        evidence,
         desk,
         roots,
         display,
@@ -133,8 +139,9 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
     let served = runtime.block_on(async {
         let by = chord.map(|chord| format!("the key chord {}", chord.keys()));
         let halting = by.map(|by| tokio::spawn(halt_when(pressed, host.clone(), by)));
+        let expiring = host.evidence.clone().map(|store| tokio::spawn(expire(store)));
         let served = serve(host, plan, approval, &socket).await;
-        halting.iter().for_each(tokio::task::JoinHandle::abort);
+        halting.iter().chain(&expiring).for_each(tokio::task::JoinHandle::abort);
         served
     });
     let _ = (fs::remove_file(&socket), fs::remove_file(&approval_socket));
@@ -201,6 +208,22 @@ fn warn_of_unavailable(registry: &Registry) {
     }
     for (why, names) in reasons {
         tracing::warn!(capabilities = names.join(", "), "unavailable: {why}");
+    }
+}
+
+/// The store of evidence, where one is wanted.
+fn evidence(configured: &config::Audit, state: &Path) -> Result<Option<Arc<Store>>, audit::OpenError> {
+    let open = || Store::open(state, configured.evidence_quota, configured.evidence_retention);
+    configured.evidence.then(|| open().map(Arc::new)).transpose()
+}
+
+/// Lets go of what is older than it may be, for as long as the host runs.
+async fn expire(store: Arc<Store>) {
+    let Some(retention) = store.retention() else { return };
+    let pause = (retention / 8).clamp(Duration::from_millis(100), Duration::from_secs(600));
+    loop {
+        tokio::time::sleep(pause).await;
+        store.expire();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use llm_os_core::audit::{Entry, Event};
+use llm_os_core::audit::{Entry, Event, Evidence};
 use llm_os_core::json::Json;
 use llm_os_core::name::Id;
 use llm_os_core::pipeline::{HeldPlan, Ledger, Parsed, Verdict};
@@ -46,10 +46,12 @@ enum ApprovalVerb {
     Reload {},
     Halt {},
     Resume {},
+    Evidence { sha256: String },
 }
 
 const PLAN_VERBS: &[&str] = &["ping", "describe", "await_confirmation", "cancel", "halt"];
-const APPROVAL_VERBS: &[&str] = &["ping", "pending", "approve", "deny", "hold", "reload", "halt", "resume"];
+const APPROVAL_VERBS: &[&str] =
+    &["ping", "pending", "approve", "deny", "hold", "reload", "halt", "resume", "evidence"];
 
 /// Answers a request whose one action is `host.*`.
 pub(crate) async fn answer(
@@ -124,6 +126,7 @@ async fn answered(
                 Ok(json!({"policy_sha256": policy.policy_sha256()}))
             }
             ApprovalVerb::Halt {} => halt(host, request, peer).await,
+            ApprovalVerb::Evidence { sha256 } => evidence(host, &sha256),
             ApprovalVerb::Resume {} => host.resume(&peer.who, &request.calls[0].reason).await,
         },
     }
@@ -158,6 +161,12 @@ async fn halt(host: &Host, request: &Request, peer: &Peer) -> Result<Value, Faul
 /// Nothing is approved or held while the host is halted: it would run after it.
 fn is_running(host: &Host) -> Result<(), Fault> {
     host.running.halted().0.map_or(Ok(()), |halt| Err(halt.fault()))
+}
+
+fn evidence(host: &Host, sha256: &str) -> Result<Value, Fault> {
+    let off = "the host keeps no evidence: the operator turns it on with evidence = true in [audit]";
+    let store = host.evidence.as_ref().ok_or_else(|| Fault::new(Code::UNAVAILABLE, off))?;
+    Ok(json!(store.read(sha256, host.limits.response_bytes)?))
 }
 
 async fn await_confirmation(host: &Host, id: &str, secret: &Secret, wait_ms: u64) -> Result<Value, Fault> {
@@ -213,6 +222,7 @@ fn shown(held: &Held) -> Value {
     shown["sha256"] = json!(sha256(plan));
     shown["effects"] = plan.actions.iter().map(|action| json!(action.effects.as_slice())).collect();
     shown["policies"] = plan.actions.iter().map(|action| json!(action.ruling.policies)).collect();
+    shown["previews"] = plan.actions.iter().map(|action| json!(action.previews)).collect();
     shown["profiles"] = plan.actions.iter().map(|action| json!(action.ruling.profile)).collect();
     shown
 }
@@ -242,14 +252,20 @@ async fn deny(host: &Host, peer: &Peer, id: &str) -> Result<Value, Fault> {
 /// Records a decision while nobody else can decide the same plan.
 async fn decide(host: &Host, peer: &Peer, event: Event, id: &str) -> Result<(), Fault> {
     let held = host.desk.begin(id)?;
-    let recorded = record(host, peer, event, &held).await;
+    let recorded = record(host, peer, event, &held, Vec::new()).await;
     if recorded.is_err() {
         host.desk.give_back(id);
     }
     recorded
 }
 
-async fn record(host: &Host, peer: &Peer, event: Event, held: &Held) -> Result<(), Fault> {
+async fn record(
+    host: &Host,
+    peer: &Peer,
+    event: Event,
+    held: &Held,
+    evidence: Vec<Evidence>,
+) -> Result<(), Fault> {
     let entry = Entry {
         request_id: Some(held.plan.request_id.clone()),
         session_id: held.plan.principal.session.clone(),
@@ -257,6 +273,7 @@ async fn record(host: &Host, peer: &Peer, event: Event, held: &Held) -> Result<(
         data: Some(
             json!({"pending_id": held.id, "uid": held.plan.principal.uid, "plan_sha256": sha256(&held.plan)}),
         ),
+        evidence,
         ..Entry::new(event)
     };
     let _durable = host.log.write(vec![entry]).await?;
@@ -283,11 +300,21 @@ async fn hold(host: &Host, peer: &Peer, plan: &Json, uid: u32) -> Result<Value, 
         .validate(&host.registry)
         .and_then(|validated| validated.resolve(&host.registry))
         .and_then(|resolved| resolved.judge(&*policy).decide());
+    let keeper = host.keeper();
     let refused = match judged {
-        Ok(Verdict::Held(held)) => match held.confirm(&host.desk) {
-            Err(refused) => refused,
-            Ok(_) => return Err(Fault::new(Code::CAPABILITY_FAULT, "a plan without a token was confirmed")),
-        },
+        Ok(Verdict::Held(held)) => {
+            match held.previewed(&host.registry, keeper.as_deref()).confirm(&host.desk) {
+                Err(mut refused) => {
+                    if let Some(keeper) = &keeper {
+                        refused.keep_previews(&**keeper);
+                    }
+                    refused
+                }
+                Ok(_) => {
+                    return Err(Fault::new(Code::CAPABILITY_FAULT, "a plan without a token was confirmed"));
+                }
+            }
+        }
         Ok(Verdict::Allowed(_) | Verdict::PlanOnly(_)) => {
             return Err(Fault::invalid(
                 "$.actions[0].params.plan",
@@ -302,7 +329,7 @@ async fn hold(host: &Host, peer: &Peer, plan: &Json, uid: u32) -> Result<Value, 
     match pending {
         Some(id) => {
             let held = host.desk.find(id)?;
-            record(host, peer, Event::Held, &held).await?;
+            record(host, peer, Event::Held, &held, refused.evidence().cloned().collect()).await?;
             Ok(shown(&held))
         }
         None => {

@@ -9,7 +9,9 @@ use rustix::io::Errno;
 
 use crate::diff::{Before, Side, again, unified};
 use crate::effects::effect_below;
-use crate::fault::{WRITE_FAILED, already_exists, not_found, read_failed, shown, target_changed, write_failed};
+use crate::fault::{
+    WRITE_FAILED, already_exists, not_found, read_failed, shown, target_changed, write_failed,
+};
 use crate::kernel::{FileKind, Meta, open_below, open_directory};
 use crate::output::Output;
 use crate::read::open_file;

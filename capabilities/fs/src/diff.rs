@@ -121,7 +121,11 @@ impl Side {
             Side::Nothing => "/dev/null".to_owned(),
             // A name can hold line ends, and is not to look like a part of the diff.
             Side::Text(_) | Side::Other { .. } => spell(path).chars().fold(String::new(), |mut name, c| {
-                if c.is_control() { name.extend(c.escape_default()) } else { name.push(c) }
+                if c.is_control() {
+                    name.extend(c.escape_default())
+                } else {
+                    name.push(c)
+                }
                 name
             }),
         }

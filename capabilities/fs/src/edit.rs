@@ -139,7 +139,11 @@ impl Edited {
     /// The diff for whoever approves it, or looks at it later.
     fn diff(&self) -> String {
         let (old, new) = (Side::of_bytes(self.text.as_bytes()), Side::of_bytes(self.new.as_bytes()));
-        if old.is_text() && new.is_text() { header(&self.path, &old, &new) + &self.hunks } else { unified(&self.path, &old, &new) }
+        if old.is_text() && new.is_text() {
+            header(&self.path, &old, &new) + &self.hunks
+        } else {
+            unified(&self.path, &old, &new)
+        }
     }
 }
 

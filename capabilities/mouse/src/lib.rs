@@ -24,8 +24,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use llm_os_core::{
-    ActionSpec, Aim, Capability, Check, ConnectionId, Context, Effectful, Effects, Fault, Granted, Registration,
-    Setup, Verb,
+    ActionSpec, Aim, Capability, Check, ConnectionId, Context, Effectful, Effects, Fault, Granted,
+    Registration, Setup, Verb,
 };
 use llm_os_desktop::geometry::{Point, Space};
 use llm_os_desktop::keys::Modifier;

@@ -69,7 +69,9 @@ fn shown(preview: Preview, left: &mut usize) -> Shown {
 fn pictured(aim: &Aim, caller: &Principal, keeper: Option<&dyn Keeper>) -> Shown {
     let missing = |why: String| Shown::Missing { name: PICTURE, missing: why };
     let Some(keeper) = keeper else {
-        return missing("the host keeps no evidence, so it has no picture: set evidence in [audit]".to_owned());
+        return missing(
+            "the host keeps no evidence, so it has no picture: set evidence in [audit]".to_owned(),
+        );
     };
     match keeper.seen(caller, &aim.display) {
         None => missing("no picture is kept that this session captured of the display".to_owned()),

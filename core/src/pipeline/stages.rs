@@ -281,11 +281,8 @@ pub(super) fn denied(call: &Call, ruling: &Ruling) -> Fault {
 }
 
 fn shown(actions: Vec<JudgedAction>) -> Vec<HeldAction> {
-    let shown = |a: JudgedAction| HeldAction {
-        effects: a.resolved.effects,
-        ruling: a.ruling,
-        previews: a.previews,
-    };
+    let shown =
+        |a: JudgedAction| HeldAction { effects: a.resolved.effects, ruling: a.ruling, previews: a.previews };
     actions.into_iter().map(shown).collect()
 }
 

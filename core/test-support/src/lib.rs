@@ -48,8 +48,8 @@ use llm_os_core::pipeline::{
 use llm_os_core::policy::{Query, Reason};
 use llm_os_core::request::Request;
 use llm_os_core::{
-    Binary, Capability, Code, ConnectionId, Decision, Effect, Fault, Judge, Keeper, Principal, Profile, Reach, Registration,
-    Registry, Root, Ruling, Secret, Setup, Verb,
+    Binary, Capability, Code, ConnectionId, Decision, Effect, Fault, Judge, Keeper, Principal, Profile,
+    Reach, Registration, Registry, Root, Ruling, Secret, Setup, Verb,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
