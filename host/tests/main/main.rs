@@ -18,6 +18,7 @@ mod desktop;
 mod display;
 mod doctor;
 mod environment;
+mod evidence;
 mod halt;
 mod json;
 mod layers;
