@@ -147,7 +147,7 @@ impl Store {
         let written = self.write(&part, bytes).and_then(|()| {
             let mut index = self.index();
             index.remove(&sha256);
-            self.make_room(&mut index, bytes.len() as u64);
+            self.make_room(&mut index, blocks(bytes.len() as u64));
             fs::rename(&part, &path)?;
             index.insert(sha256, bytes.len() as u64, now, true);
             Ok(())
@@ -173,9 +173,9 @@ impl Store {
         file.write_all(bytes)
     }
 
-    /// Lets the oldest go until so many more bytes fit.
-    fn make_room(&self, index: &mut Index, bytes: u64) {
-        while index.used() + blocks(bytes) > self.quota {
+    /// Lets the oldest go until what counts so much fits as well.
+    fn make_room(&self, index: &mut Index, more: u64) {
+        while index.used().saturating_add(more) > self.quota {
             let Some(oldest) = index.oldest() else { return };
             self.let_go(index, &oldest);
         }

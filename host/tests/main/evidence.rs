@@ -237,6 +237,28 @@ fn a_long_diff_is_cut_for_the_approver_and_kept_whole() {
     daemon.stop();
 }
 
+/// Whoever may change a file need not be one who may read it: what is in it is for the approver, and not in the log.
+#[test]
+fn a_diff_is_shown_to_the_approver_and_to_nobody_else() {
+    let place = keeping().set_policy(
+        r#"@id("write-asks") permit (principal, action in Action::"change", resource) when { context.confirmed };"#,
+    );
+    let file = place.path("w/f");
+    fs::write(&file, "hidden-content\n").unwrap();
+    let daemon = place.start();
+    assert_eq!(code(&daemon.ask(&plan("look", &[read(&file)]))), "policy_denied");
+    let replace = act("fs.write", json!({"path": file, "content": "new\n", "mode": "replace"}));
+    let (pending_id, answer) = daemon.hold(&plan("blind", &[replace]));
+    assert!(
+        !answer.to_string().contains("hidden-content") && !answer.to_string().contains("previews"),
+        "{answer:#}"
+    );
+    let shown = previews(&daemon, &pending_id);
+    assert!(shown[0][0]["text"]["text"].as_str().unwrap().contains("-hidden-content"), "{shown:#}");
+    let place = daemon.stop();
+    assert!(!json!(place.records()).to_string().contains("hidden-content"));
+}
+
 #[test]
 fn a_plan_that_is_held_before_it_is_sent_is_shown_and_recorded_with_its_diff() {
     let daemon = keeping().start();
@@ -486,6 +508,22 @@ fn a_click_is_shown_in_the_picture_that_its_session_captured() {
     let zoom = json!({"region": {"x": 0, "y": 0, "width": 400, "height": 300}});
     assert_eq!(code(&daemon.ask(&in_session("zoom", "s-1", act("monitor.zoom", zoom)))), "");
     assert!(shown("s-1", click(200, 100))[0]["missing"].is_string());
+    daemon.stop();
+}
+
+#[test]
+fn a_picture_that_is_no_longer_kept_is_not_named() {
+    let place = own().tables("[audit]\nevidence = true\nevidence_quota = 65_536").set_policy(EVERYTHING);
+    let daemon = place.start();
+    let part = json!({"target": {"region": {"x": 0, "y": 0, "width": 64, "height": 64}}});
+    assert_eq!(code(&daemon.ask(&plan("capture", &[act("monitor.capture", part)]))), "");
+    let click = plan("click", &[asking(act("mouse.click", json!({"x": 1, "y": 1})))]);
+    assert_eq!(previews(&daemon, &daemon.hold(&click).0)[0][0]["point"], json!([1, 1]));
+    for n in 0..16 {
+        daemon.ask(&plan("push", &[run(&["/bin/echo", &n.to_string()])]));
+    }
+    let shown = previews(&daemon, &daemon.hold(&click).0);
+    assert!(shown[0][0]["missing"].as_str().unwrap().contains("no picture is kept"), "{shown:#}");
     daemon.stop();
 }
 
