@@ -122,9 +122,9 @@ impl Side {
             // A name can hold line ends, and is not to look like a part of the diff.
             Side::Text(_) | Side::Other { .. } => spell(path).chars().fold(String::new(), |mut name, c| {
                 if c.is_control() {
-                    name.extend(c.escape_default())
+                    name.extend(c.escape_default());
                 } else {
-                    name.push(c)
+                    name.push(c);
                 }
                 name
             }),

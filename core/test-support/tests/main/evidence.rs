@@ -101,7 +101,7 @@ fn point(world: &World, how: &str) -> Value {
 }
 
 fn last(world: &World, event: &str) -> Value {
-    world.records().into_iter().rfind(|record| record["event"] == event).unwrap()
+    world.records().into_iter().rfind(|record| record["event"] == event).expect("a record")
 }
 
 #[test]
