@@ -25,7 +25,7 @@ use crate::roots::{Handle, Roots};
 /// The longest text that is compared line by line.
 const MAX_TEXT: usize = 1 << 20;
 /// The longest content that is digested.
-const MAX_DIGESTED: u64 = 64 << 20;
+const MAX_DIGESTED: u64 = 16 << 20;
 /// How much is read at once to be digested.
 const CHUNK: usize = 256 << 10;
 /// After this time lines are no longer matched as well as they could be.

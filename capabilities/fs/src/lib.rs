@@ -222,12 +222,8 @@ impl Capability for Fs {
             Work::Copy(work) => work.preview(roots),
             Work::Move(work) => work.preview(roots),
             Work::Remove(work) => work.preview(roots),
-            Work::Read(_)
-            | Work::List(_)
-            | Work::Stat(_)
-            | Work::Search(_)
-            | Work::Mkdir(_)
-            | Work::Undo(_) => Ok(None),
+            Work::Read(_) | Work::List(_) | Work::Stat(_) | Work::Search(_) | Work::Mkdir(_) => Ok(None),
+            Work::Undo(work) => self.kept.as_ref().map_or(Ok(None), |kept| work.preview(roots, kept)),
         })
     }
 

@@ -113,6 +113,42 @@ fn an_edit_keeps_its_diff_whole() {
     assert_eq!((kept.len() as u64, kept), (output["diff"]["bytes"].as_u64().unwrap(), previewed));
 }
 
+/// An undo is shown and kept as the diffs of all files that it changes, one after the other.
+#[test]
+fn an_undo_is_shown_as_what_it_makes_of_each_file() {
+    let mut kept_folder = crate::undo::Kept::new();
+    kept_folder.world.keep_evidence();
+    let world = &kept_folder.world;
+    let (a, gone, moved) =
+        (kept_folder.put("a", "old\n"), kept_folder.put("gone", "gone\n"), kept_folder.put("moved", "m\n"));
+    let act = |action: &str, params: Value| json!({"action": action, "params": params, "reason": "a test"});
+    let run = kept_folder.run(json!([
+        act("fs.write", json!({"path": a, "content": "new\n", "mode": "replace"})),
+        act("fs.write", json!({"path": kept_folder.at("b"), "content": "b\n", "mode": "create"})),
+        act("fs.remove", json!({"path": gone})),
+        act("fs.move", json!({"from": moved, "to": kept_folder.at("elsewhere")})),
+    ]));
+    let b = kept_folder.at("b");
+    let expected = format!(
+        "--- {a}\n+++ {a}\n@@ -1 +1 @@\n-new\n+old\n--- {b}\n+++ /dev/null\n@@ -1 +0,0 @@\n-b\n\
+         --- /dev/null\n+++ {gone}\n@@ -0,0 +1 @@\n+gone\n"
+    );
+    world.judge(|_| Decision::Confirm);
+    let previews = world.previews("fs.undo", json!({"run": run}));
+    assert_eq!(previews[0]["text"]["text"], expected, "{previews:#}");
+    world.judge(|_| Decision::Allow);
+    let answer = world.send("fs.undo", json!({"run": run}));
+    assert_eq!(answer["results"][0]["status"], "ok", "{answer:#}");
+    assert_eq!(fs::read_to_string(&a).unwrap(), "old\n");
+    let outcome = world.records().into_iter().rfind(|record| record["event"] == "outcome").unwrap();
+    let diff = outcome["evidence"].as_array().unwrap().iter().find(|one| one["name"] == "diff").unwrap();
+    assert_eq!(world.evidence(diff["sha256"].as_str().unwrap()), expected.as_bytes());
+    fs::write(&a, "changed since").unwrap();
+    world.judge(|_| Decision::Confirm);
+    let undone = world.previews("fs.undo", json!({"run": answer["meta"]["run"]}));
+    assert!(undone[0]["missing"].as_str().unwrap().contains("changed"), "{undone:#}");
+}
+
 #[test]
 fn evidence_that_cannot_be_kept_fails_nothing_and_is_told() {
     let scene = keeping();
