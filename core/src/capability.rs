@@ -64,7 +64,7 @@ use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -73,9 +73,11 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::Evidence;
 use crate::check::Check;
 use crate::effect::{Effect, Effectful, Effects, FactSpec, Kind, Resource, Verb};
 use crate::error::{Code, Fault};
+use crate::evidence::{Aim, Keeper, PICTURE, Picture, Preview, View};
 use crate::name::ActionName;
 use crate::policy::{self, Decision, Judge, Principal, Query};
 use crate::reach::{Profile, Reach};
@@ -151,6 +153,22 @@ pub trait Capability: Sized + Send + Sync + 'static {
     fn resolve_for(&self, action: Self::Action, caller: &Principal) -> Result<Self::Resolved, Fault> {
         let _ = caller;
         self.resolve(action)
+    }
+
+    /// What an approver is shown of an action beside its params, such as what it would make of a file. Asked only of a plan that
+    /// is about to be held, and bounded there in number and length. It is no safety question: it decides nothing, a panic
+    /// is told in its place, and what it says is no part of what is approved. It reads at most what the approver may see,
+    /// which is everything, changes nothing, and takes well below a second.
+    fn preview(&self, resolved: &Self::Resolved, caller: &Principal) -> Vec<Preview> {
+        let _ = (resolved, caller);
+        Vec::new()
+    }
+
+    /// The pixels that an action sends input to, of a drag the first and the last, for whoever looks at it with the picture that
+    /// the caller saw. No safety question either; nothing is looked at for it.
+    fn aims(&self, resolved: &Self::Resolved) -> Vec<Aim> {
+        let _ = resolved;
+        Vec::new()
     }
 
     /// Acts, on the handles that were resolved and never again on a name. Cancel-safe: the future is dropped after
@@ -347,6 +365,16 @@ pub struct Context {
     pub(crate) index: usize,
     pub(crate) profile: Profile,
     pub(crate) notes: Mutex<serde_json::Map<String, serde_json::Value>>,
+    pub(crate) keeper: Option<Arc<dyn Keeper>>,
+    pub(crate) kept: Mutex<Kept>,
+}
+
+/// What was kept of one action.
+#[derive(Default)]
+pub(crate) struct Kept {
+    pub(crate) evidence: Vec<Evidence>,
+    /// Why something was not.
+    pub(crate) missing: Option<String>,
 }
 
 impl Context {
@@ -398,6 +426,43 @@ impl Context {
     pub fn note(&self, name: &str, value: impl Into<serde_json::Value>) {
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         notes.insert(name.to_owned(), value.into());
+    }
+
+    /// Whether the host keeps evidence: what is only for [`Context::keep`] need not be made where it does not.
+    pub fn keeps_evidence(&self) -> bool {
+        self.keeper.is_some()
+    }
+
+    /// Keeps what the record of this action's outcome only digests, and names it there, as far as the host keeps evidence. The
+    /// action's output is kept anyway. Never what was typed, an environment, a token or params.
+    pub fn keep(&self, name: &str, media_type: &str, bytes: &[u8]) {
+        let Some(keeper) = &self.keeper else { return };
+        match keeper.keep(name, media_type, bytes) {
+            Ok(evidence) => self.kept().evidence.push(evidence),
+            Err(why) => self.lacks_evidence(why),
+        }
+    }
+
+    /// Says in the record of this action's outcome why something that should be kept is not.
+    pub fn lacks_evidence(&self, why: String) {
+        self.kept().missing.get_or_insert(why);
+    }
+
+    /// Keeps a picture that is given out of a display, by its id in policies, and remembers it as what this caller saw of it last.
+    pub fn keep_picture(&self, display: &str, view: View, media_type: &str, bytes: &[u8]) {
+        let Some(keeper) = &self.keeper else { return };
+        let picture = match keeper.keep(PICTURE, media_type, bytes) {
+            Ok(evidence) => Some(Picture { evidence, view }),
+            Err(why) => {
+                self.lacks_evidence(why);
+                None
+            }
+        };
+        keeper.saw(&self.principal, display, picture);
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether one entry of the subtree that was granted may be touched in this way: the policy is asked about just

@@ -24,6 +24,7 @@ pub mod capability;
 mod check;
 pub mod effect;
 pub mod error;
+pub mod evidence;
 pub mod file;
 pub mod json;
 pub mod link;
@@ -45,6 +46,7 @@ pub use capability::{
 pub use check::Check;
 pub use effect::{Effect, Effectful, Effects, Fact, FactSpec, FactType, Identity, Kind, Resource, Verb};
 pub use error::{Code, Fault};
+pub use evidence::{Aim, Keeper, Preview, View};
 pub use inventory;
 pub use link::Link;
 pub use pipeline::Ledger;

@@ -52,12 +52,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::evidence::Keeper;
 use crate::policy::Judge;
 use crate::registry::Registry;
 use crate::response::Response;
 
 pub(crate) mod grant;
 mod ports;
+mod preview;
 mod record;
 mod run;
 mod stages;
@@ -76,6 +78,8 @@ pub struct Door<'a, L, A> {
     pub ledger: &'a L,
     /// Held plans and tokens.
     pub approvals: &'a A,
+    /// Where evidence is kept, if it is.
+    pub evidence: Option<Arc<dyn Keeper>>,
     /// The bounds.
     pub limits: Limits,
 }
@@ -106,7 +110,12 @@ pub async fn walk<L: Ledger, A: Approvals>(
     let start = Instant::now();
     let mut response = match stages(parsed, door, cancel).await {
         Ok(response) => response,
-        Err(refused) => refused.record(door).await,
+        Err(mut refused) => {
+            if let Some(keeper) = &door.evidence {
+                refused.keep_previews(&**keeper);
+            }
+            refused.record(door).await
+        }
     };
     response.meta.duration_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
     response
@@ -123,7 +132,9 @@ async fn stages<L: Ledger, A: Approvals>(
     let cleared = match judged.decide()? {
         Verdict::PlanOnly(planned) => return planned.answer(door.ledger, &*door.judge).await,
         Verdict::Allowed(cleared) => cleared,
-        Verdict::Held(held) => held.confirm(door.approvals)?,
+        Verdict::Held(held) => {
+            held.previewed(door.registry, door.evidence.as_deref()).confirm(door.approvals)?
+        }
     };
     cleared.run(door, cancel).await
 }

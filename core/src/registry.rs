@@ -19,6 +19,7 @@ use crate::capability::{ActionSpec, Capability, ConnectionId, Context, Setup};
 use crate::check::Check;
 use crate::effect::{Effectful, Effects, Resource};
 use crate::error::{Code, Fault};
+use crate::evidence::{Aim, Preview};
 use crate::json::Json;
 use crate::link::{self, Link};
 use crate::name::{self, ActionName};
@@ -148,6 +149,8 @@ pub(crate) trait Erased: Send + Sync {
     fn halted(&self);
     fn check(&self, verb: &str, params: &Json) -> Result<Checked, Fault>;
     fn resolve(&self, checked: Checked, caller: &Principal) -> Result<AnyResolved, Fault>;
+    fn preview(&self, resolved: &(dyn Any + Send), caller: &Principal) -> Vec<Preview>;
+    fn aims(&self, resolved: &(dyn Any + Send)) -> Vec<Aim>;
     fn execute<'a>(
         &'a self,
         verb: &'a str,
@@ -208,6 +211,18 @@ impl<C: Capability> Erased for Bridge<C> {
             let value = self.0.resolve_for(action, caller)?;
             Ok(AnyResolved { effects: value.effects(), value: Box::new(value) })
         })
+    }
+
+    fn preview(&self, resolved: &(dyn Any + Send), caller: &Principal) -> Vec<Preview> {
+        let resolved = resolved.downcast_ref().expect("resolved by the same capability");
+        let previewed = catch_unwind(AssertUnwindSafe(|| self.0.preview(resolved, caller)));
+        let why = || format!("the capability {} panicked when it looked", C::NAME);
+        previewed.unwrap_or_else(|_| vec![Preview::NoDiff(why())])
+    }
+
+    fn aims(&self, resolved: &(dyn Any + Send)) -> Vec<Aim> {
+        let resolved = resolved.downcast_ref().expect("resolved by the same capability");
+        catch_unwind(AssertUnwindSafe(|| self.0.aims(resolved))).unwrap_or_default()
     }
 
     fn execute<'a>(

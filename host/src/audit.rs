@@ -28,7 +28,7 @@ use llm_os_core::{Fault, Principal};
 use sha2::Sha256;
 
 use self::disk::{Directory, Disk};
-pub(crate) use self::files::{owned, private};
+pub(crate) use self::files::{directory, owned, private};
 use self::group::Group;
 use self::once::Once;
 

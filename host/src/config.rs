@@ -109,11 +109,25 @@ pub(crate) struct Audit {
     pub(crate) readers_group: Option<Group>,
     /// Closed segments whose last record is older are removed; without it everything is kept.
     pub(crate) retention: Option<Age>,
+    /// Whether what records only digest is kept beside the log.
+    pub(crate) evidence: bool,
+    /// The most bytes of evidence; the oldest goes first.
+    pub(crate) evidence_quota: u64,
+    /// How long evidence is kept, such as "30days"; as long as there is room where absent.
+    pub(crate) evidence_retention: Option<Age>,
 }
 
 impl Default for Audit {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, checkpoint_records: 1_024, readers_group: None, retention: None }
+        Self {
+            segment_bytes: 64 << 20,
+            checkpoint_records: 1_024,
+            readers_group: None,
+            retention: None,
+            evidence: false,
+            evidence_quota: 1 << 30,
+            evidence_retention: None,
+        }
     }
 }
 
@@ -223,6 +237,13 @@ impl Config {
         within("confirmation.grant_s", self.confirmation.grant_s, 1, 86_400)?;
         within("audit.segment_bytes", self.audit.segment_bytes, 65_536, 1 << 40)?;
         within("audit.checkpoint_records", self.audit.checkpoint_records, 1, 1 << 20)?;
+        within("audit.evidence_quota", self.audit.evidence_quota, 65_536, 1 << 50)?;
+        if self.audit.evidence_retention.is_some_and(|life| life.0 < Duration::from_secs(1)) {
+            return Err((
+                "audit.evidence_retention",
+                "it is below 1s: leave evidence off instead".to_owned(),
+            ));
+        }
         let uids = |list: &Option<Vec<u32>>| list.as_ref().is_some_and(Vec::is_empty);
         if uids(&self.plan_uids) || uids(&self.approver_uids) {
             return Err((
@@ -310,6 +331,9 @@ mod tests {
     fn a_value_out_of_bounds_is_refused_by_name() {
         assert!(refusal("[limits]\nconnections = 0\n").contains("limits.connections"));
         assert!(refusal("plan_uids = []\n").contains("plan_uids"));
+        assert!(refusal("[audit]\nevidence_quota = 1\n").contains("audit.evidence_quota: 1 is not in 65536"));
+        assert!(refusal("[audit]\nevidence_retention = \"0s\"\n").contains("audit.evidence_retention"));
+        assert!(refusal("[audit]\nevidence_retention = \"a week\"\n").contains("such as \"30days\""));
         assert!(refusal("[display]\nvirtual = \"63x800\"\n").contains("64 to 16384"));
         assert!(refusal("[display]\nvirtual = \"640x480\"\nname = \":0\"\n").contains("display: found both"));
     }

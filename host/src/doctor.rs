@@ -16,8 +16,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::cli::RunArgs;
-use crate::config::RootConfig;
+use crate::config::{Audit, RootConfig};
 use crate::display::VirtualDisplay;
+use crate::evidence;
 use crate::halt::HaltFile;
 use crate::policy::Policy;
 use crate::settings::{Settings, real_root};
@@ -89,6 +90,7 @@ impl Findings {
         {
             self.needed(name, place_of_socket(socket));
         }
+        self.evidence(settings);
         let roots = self.roots(settings);
         let mut registry = match Registry::linked() {
             Ok(registry) => registry,
@@ -131,6 +133,27 @@ impl Findings {
             let why = format!("no capability of this host watches \"{}\": link the keyboard", chord.keys());
             self.needed("halt_chord", Err(why));
         }
+    }
+
+    /// Whether evidence is kept, and how much there is.
+    fn evidence(&mut self, settings: &Settings) {
+        let Audit { evidence: wanted, evidence_quota: quota, evidence_retention: retention, .. } =
+            settings.config.audit;
+        if !wanted {
+            let why = "records only digest outputs and what was replaced: set evidence = true in [audit]";
+            return self.host(Check::lacking("evidence", why));
+        }
+        let stock = match evidence::folder(&settings.state).exists() {
+            true => evidence::stock(&settings.state).map_err(|e| e.to_string()),
+            false => Ok((0, 0)),
+        };
+        let life = retention.map_or("as long as there is room".to_owned(), |life| {
+            format!("for {}", humantime::format_duration(life.0))
+        });
+        self.needed(
+            "evidence",
+            stock.map(|(files, used)| format!("{files} kept, {used} of at most {quota} bytes, {life}")),
+        );
     }
 
     fn policy(&mut self, settings: &Settings, registry: &Registry, roots: &[Root]) -> Option<Policy> {
@@ -245,7 +268,7 @@ fn own_directory(path: &Path) -> Result<String, String> {
 
 /// What lies in a state directory already is the host's own.
 fn own_files(state: &Path) -> Result<(), String> {
-    for name in ["audit", "audit.key", "digest.key", "once"] {
+    for name in ["audit", "audit.key", "digest.key", "once", "evidence"] {
         let path = state.join(name);
         match fs::File::open(&path) {
             Ok(file) => crate::audit::owned(&path, &file, 0o077).map_err(|e| e.to_string())?,

@@ -12,12 +12,13 @@ use llm_os_core::name::Id;
 use llm_os_core::pipeline::{self, Ledger, Parsed};
 use llm_os_core::request::Request;
 use llm_os_core::response::Response;
-use llm_os_core::{Code, ConnectionId, Display, Fault, Registry, Root};
+use llm_os_core::{Code, ConnectionId, Display, Fault, Keeper, Registry, Root};
 use tokio_util::sync::CancellationToken;
 
 use crate::approvals::Desk;
 use crate::audit::Log;
 use crate::config;
+use crate::evidence::Store;
 use crate::halt::HaltFile;
 use crate::policy::{Policy, PolicyError, Protected, Source};
 use crate::server::{Door, Peer};
@@ -29,6 +30,8 @@ use running::Running;
 pub(crate) struct Host {
     pub(crate) registry: Registry,
     pub(crate) log: Log,
+    /// Where evidence is kept, if it is.
+    pub(crate) evidence: Option<Arc<Store>>,
     pub(crate) desk: Desk,
     pub(crate) roots: Vec<Root>,
     pub(crate) display: Option<Display>,
@@ -140,12 +143,18 @@ impl Host {
             judge: self.policy(),
             ledger: &self.log,
             approvals: &self.desk,
+            evidence: self.keeper(),
             limits: pipeline::Limits {
                 response_bytes: self.limits.response_bytes,
                 plan: std::time::Duration::from_secs(self.limits.plan_s),
                 ..pipeline::Limits::default()
             },
         }
+    }
+
+    /// Who keeps evidence, if anybody does.
+    pub(crate) fn keeper(&self) -> Option<Arc<dyn Keeper>> {
+        self.evidence.clone().map(|store| store as Arc<dyn Keeper>)
     }
 
     /// The host's own unique id of a run.

@@ -24,6 +24,7 @@ mod config;
 mod describe;
 mod display;
 mod doctor;
+mod evidence;
 mod halt;
 mod host;
 mod init;

@@ -23,8 +23,9 @@ use tokio_util::sync::CancellationToken;
 use crate::approvals::Desk;
 use crate::audit::{self, Log};
 use crate::cli::RunArgs;
-use crate::config::{ConfigError, Group, RootConfig, line_of};
+use crate::config::{self, ConfigError, Group, RootConfig, line_of};
 use crate::display::{DisplayConfig, DisplayError, VirtualDisplay};
+use crate::evidence::Store;
 use crate::halt::HaltFile;
 use crate::host::{Host, running::Running};
 use crate::policy::{Policy, PolicyError};
@@ -53,6 +54,8 @@ pub(crate) enum StartError {
     Audit(#[from] audit::OpenError),
     #[error("audit.readers_group: {0}")]
     ReadersGroup(String),
+    #[error("evidence cannot be kept: {0}; or set evidence = false in [audit]")]
+    Evidence(audit::OpenError),
     #[error("the first audit record cannot be written: {0}")]
     Record(#[from] Fault),
     #[error("there is no display: {0}")]
@@ -100,7 +103,9 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
             retention,
         },
     )?;
-    // Only who holds the log's lock may touch what lies beside it. Dropped after the host, whose capabilities use it.
+    // Only who holds the log's lock may touch what lies beside it.
+    let evidence = evidence(&config.audit, &state).map_err(StartError::Evidence)?;
+    // Dropped after the host, whose capabilities use it.
     let (_own_display, display) = display(&configured, &state)?;
     let pressed = Arc::new(Notify::new());
     let chord = halt_chord(configured.halt_chord.as_deref(), display.as_ref(), &pressed)?;
@@ -135,6 +140,7 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
     let host = Arc::new(Host {
         registry,
         log,
+        evidence,
         desk,
         roots,
         display,
@@ -157,9 +163,9 @@ pub(crate) fn run(args: RunArgs) -> Result<(), StartError> {
         let by = chord.map(|chord| format!("the key chord {}", chord.keys()));
         let halting = by.map(|by| tokio::spawn(halt_when(pressed, host.clone(), by)));
         let retiring = retention.map(|_| tokio::spawn(retire_hourly(host.clone())));
+        let expiring = host.evidence.clone().map(|store| tokio::spawn(expire(store)));
         let served = serve(host, plan, approval, &socket).await;
-        retiring.iter().for_each(tokio::task::JoinHandle::abort);
-        halting.iter().for_each(tokio::task::JoinHandle::abort);
+        halting.iter().chain(&retiring).chain(&expiring).for_each(tokio::task::JoinHandle::abort);
         served
     });
     own.iter().for_each(|socket| drop(fs::remove_file(socket)));
@@ -249,6 +255,23 @@ fn warn_of_unavailable(registry: &Registry) {
     }
     for (why, names) in reasons {
         tracing::warn!(capabilities = names.join(", "), "unavailable: {why}");
+    }
+}
+
+/// The store of evidence, where one is wanted.
+fn evidence(configured: &config::Audit, state: &Path) -> Result<Option<Arc<Store>>, audit::OpenError> {
+    let open =
+        || Store::open(state, configured.evidence_quota, configured.evidence_retention.map(|age| age.0));
+    configured.evidence.then(|| open().map(Arc::new)).transpose()
+}
+
+/// Lets go of what is older than it may be, for as long as the host runs.
+async fn expire(store: Arc<Store>) {
+    let Some(retention) = store.retention() else { return };
+    let pause = (retention / 8).clamp(Duration::from_millis(100), Duration::from_secs(600));
+    loop {
+        tokio::time::sleep(pause).await;
+        store.expire();
     }
 }
 

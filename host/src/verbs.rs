@@ -66,11 +66,15 @@ enum ApprovalVerb {
     Reload {},
     Halt {},
     Resume {},
+    Evidence {
+        sha256: String,
+    },
 }
 
 const PLAN_VERBS: &[&str] = &["ping", "describe", "await_confirmation", "cancel", "halt"];
-const APPROVAL_VERBS: &[&str] =
-    &["ping", "pending", "approve", "deny", "hold", "grants", "revoke", "reload", "halt", "resume"];
+const APPROVAL_VERBS: &[&str] = &[
+    "ping", "pending", "approve", "deny", "hold", "grants", "revoke", "reload", "halt", "resume", "evidence",
+];
 
 /// Answers a request whose one action is `host.*`.
 pub(crate) async fn answer(
@@ -152,6 +156,7 @@ async fn answered(
                 Ok(json!({"policy_sha256": policy.policy_sha256()}))
             }
             ApprovalVerb::Halt {} => halt(host, request, peer).await,
+            ApprovalVerb::Evidence { sha256 } => evidence(host, &sha256),
             ApprovalVerb::Resume {} => host.resume(&peer.who, &request.calls[0].reason).await,
         },
     }
@@ -186,6 +191,12 @@ async fn halt(host: &Host, request: &Request, peer: &Peer) -> Result<Value, Faul
 /// Nothing is approved or held while the host is halted: it would run after it.
 fn is_running(host: &Host) -> Result<(), Fault> {
     host.running.halted().0.map_or(Ok(()), |halt| Err(halt.fault()))
+}
+
+fn evidence(host: &Host, sha256: &str) -> Result<Value, Fault> {
+    let off = "the host keeps no evidence: the operator turns it on with evidence = true in [audit]";
+    let store = host.evidence.as_ref().ok_or_else(|| Fault::new(Code::UNAVAILABLE, off))?;
+    Ok(json!(store.read(sha256, host.limits.response_bytes)?))
 }
 
 async fn await_confirmation(host: &Host, id: &str, secret: &Secret, wait_ms: u64) -> Result<Value, Fault> {
@@ -272,6 +283,7 @@ fn shown(host: &Host, held: &Held) -> Value {
     shown["sha256"] = json!(sha256(plan));
     shown["effects"] = plan.actions.iter().map(|action| json!(action.effects.as_slice())).collect();
     shown["policies"] = plan.actions.iter().map(|action| json!(action.ruling.policies)).collect();
+    shown["previews"] = plan.actions.iter().map(|action| json!(action.previews)).collect();
     shown["profiles"] = plan.actions.iter().map(|action| json!(action.ruling.profile)).collect();
     match permits(plan) {
         Ok(permits) => {
@@ -416,11 +428,21 @@ async fn hold(host: &Host, peer: &Peer, plan: &Json, uid: u32) -> Result<Value, 
         .validate(&host.registry)
         .and_then(|validated| validated.resolve(&host.registry))
         .and_then(|resolved| resolved.judge(&*policy).decide());
+    let keeper = host.keeper();
     let refused = match judged {
-        Ok(Verdict::Held(held)) => match held.confirm(&host.desk) {
-            Err(refused) => refused,
-            Ok(_) => return Err(Fault::new(Code::CAPABILITY_FAULT, "a plan without a token was confirmed")),
-        },
+        Ok(Verdict::Held(held)) => {
+            match held.previewed(&host.registry, keeper.as_deref()).confirm(&host.desk) {
+                Err(mut refused) => {
+                    if let Some(keeper) = &keeper {
+                        refused.keep_previews(&**keeper);
+                    }
+                    refused
+                }
+                Ok(_) => {
+                    return Err(Fault::new(Code::CAPABILITY_FAULT, "a plan without a token was confirmed"));
+                }
+            }
+        }
         Ok(Verdict::Allowed(_) | Verdict::PlanOnly(_)) => {
             return Err(Fault::invalid(
                 "$.actions[0].params.plan",
@@ -435,7 +457,9 @@ async fn hold(host: &Host, peer: &Peer, plan: &Json, uid: u32) -> Result<Value, 
     match pending {
         Some(id) => {
             let held = host.desk.find(id)?;
-            let _durable = host.log.write(vec![entry(peer, Event::Held, &held, None)]).await?;
+            let held_entry = entry(peer, Event::Held, &held, None);
+            let evidence = refused.evidence().cloned().collect();
+            let _durable = host.log.write(vec![Entry { evidence, ..held_entry }]).await?;
             Ok(shown(host, &held))
         }
         None => {

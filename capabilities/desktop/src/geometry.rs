@@ -357,6 +357,20 @@ mod tests {
     }
 
     proptest! {
+        /// What an approver is shown in a picture is where the click goes.
+        #[test]
+        fn a_pixel_of_a_picture_that_is_not_larger_than_what_it_shows_is_found_again(
+            size in (1u32..1920, 1u32..1080), x in 0u32..1920, y in 0u32..1080
+        ) {
+            let (width, height) = size;
+            let region = rect(1280, 0, 1920, 1080);
+            let space = Space { width, height, region: Some(region) };
+            let (x, y) = (x % width, y % height);
+            let point = two_monitors().point(x.into(), y.into(), Some(&space), "x").unwrap();
+            let view = llm_os_core::View { size: [width, height], corner: [1280, 0], extent: [1920, 1080] };
+            prop_assert_eq!(view.pixel([point.x, point.y]), Some([x, y]));
+        }
+
         #[test]
         fn a_picture_of_the_same_size_maps_each_pixel_to_itself(x in 0i64..1920, y in 0i64..1080) {
             let space = Space { width: 1920, height: 1080, region: Some(rect(1280, 0, 1920, 1080)) };

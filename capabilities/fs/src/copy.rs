@@ -7,8 +7,11 @@ use llm_os_core::{Context, Effect, Effects, Fault, Verb};
 use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::diff::{Before, Side, again, unified};
 use crate::effects::effect_below;
-use crate::fault::{WRITE_FAILED, already_exists, read_failed, shown, target_changed, write_failed};
+use crate::fault::{
+    WRITE_FAILED, already_exists, not_found, read_failed, shown, target_changed, write_failed,
+};
 use crate::kernel::{FileKind, Meta, open_below, open_directory};
 use crate::output::Output;
 use crate::read::open_file;
@@ -57,6 +60,25 @@ impl Copy {
         Effects::one(self.from.effect(Verb::Observe)).and(self.to.effect(Verb::Change))
     }
 
+    /// What it would make of the file that is written.
+    pub(crate) fn preview(&self, roots: &Roots) -> Result<Option<String>, Fault> {
+        let to = self.to.look()?;
+        let from = match &self.from {
+            Place::Found(from) => from,
+            Place::Missing(missing) => return Err(not_found(&missing.path())),
+        };
+        if from.meta.kind != FileKind::Regular {
+            return Ok(None);
+        }
+        let path = to.path();
+        let old = match &to.occupant {
+            None => Side::Nothing,
+            Some(old) if !self.replace || old.meta.is_directory() => return Err(is_taken(&path)),
+            Some(old) => Side::of(roots, old)?,
+        };
+        Ok(Some(unified(&path, &old, &Side::of(roots, from)?)))
+    }
+
     pub(crate) async fn run(self, roots: &Roots, cx: &Context, keep: &Keep<'_>) -> Result<Output, Fault> {
         let top = self.effects();
         let Self { from, to, recursive, replace } = self;
@@ -70,7 +92,7 @@ impl Copy {
                 let message = format!("only a file replaces a file: remove \"{}\" first", shown(&target));
                 return Err(Fault::new(WRITE_FAILED, message));
             }
-            Some(_) => return Err(already_exists(&target, "give replace to put this one in its place")),
+            Some(_) => return Err(is_taken(&target)),
         }
         let mut copied = Copied { entries: 1, bytes: 0 };
         if from.meta.is_directory() {
@@ -87,11 +109,22 @@ impl Copy {
             let (file, meta) = open_file(roots, &from)?;
             copied.bytes = pour(&file, staged.fd(), &target, &mut Pace::new(cx)).await?;
             staged.attribute(meta.permissions, to.occupant.as_ref().map(|old| &old.meta))?;
+            let replaced = Before::open(cx, roots, to.occupant.as_ref());
+            let new = replaced.as_ref().map(|_| again(staged.fd()));
             staged.publish(keep)?;
+            if let (Some(replaced), Some(new)) = (replaced, new) {
+                let new = new.and_then(|new| Side::of_file(&new)).map_err(|e| e.to_string());
+                replaced.keep(&target, new);
+            }
         }
         let (from, to) = (spell(&from.path), spell(&target));
         Ok(Output::Copy { from, to, entries: copied.entries, bytes: copied.bytes })
     }
+}
+
+/// Something is where the copy should be, and is not to be replaced.
+fn is_taken(path: &[u8]) -> Fault {
+    already_exists(path, "give replace to put this one in its place")
 }
 
 async fn copy_directory(

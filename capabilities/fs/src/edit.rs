@@ -1,18 +1,19 @@
 //! `fs.edit`: exact replacement, shown as a unified diff.
 
-use std::fmt::Write as _;
 use std::ops::Range;
+use std::os::fd::OwnedFd;
 
+use llm_os_core::evidence::{DIFF, DIFF_TYPE};
 use llm_os_core::path::{WirePath, spell};
-use llm_os_core::{Effects, Fault, Secret, Text, Verb};
-use similar::udiff::UnifiedHunkHeader;
-use similar::{DiffOp, group_diff_ops};
+use llm_os_core::{Context, Effects, Fault, Secret, Text, Verb};
+use similar::DiffOp;
 
+use crate::diff::{Side, header, push_hunks, unified};
 use crate::fault::{EDIT_FAILED, not_found, read_failed, shown, target_changed};
 use crate::kernel::Meta;
 use crate::output::Output;
 use crate::read::{open_file, read_up_to};
-use crate::roots::{Roots, Slot};
+use crate::roots::{Entry, Roots, Slot};
 use crate::undo::Keep;
 use crate::write::{put, writable_slot};
 
@@ -22,8 +23,6 @@ const MAX_BYTES: usize = 8 << 20;
 const MAX_EXPECTED: u32 = 1000;
 /// How much of a diff is shown.
 const MAX_DIFF: usize = 64 << 10;
-/// How many unchanged lines a diff shows around each change.
-const CONTEXT_LINES: usize = 3;
 
 /// A file to edit.
 #[derive(Debug)]
@@ -67,9 +66,16 @@ impl Edit {
         if self.dry_run { observe } else { observe.and(self.slot.effect(Verb::Change)) }
     }
 
-    pub(crate) fn run(self, roots: &Roots, keep: &Keep<'_>) -> Result<Output, Fault> {
-        let Self { slot, old, new, expected, dry_run } = self;
-        let entry = slot.entry()?;
+    /// What it would make of the file.
+    pub(crate) fn preview(&self, roots: &Roots) -> Result<Option<String>, Fault> {
+        if self.dry_run {
+            return Ok(None);
+        }
+        Ok(Some(self.edited(roots, self.slot.look()?)?.diff()))
+    }
+
+    /// Reads the file and works out the edit.
+    fn edited(&self, roots: &Roots, entry: &Entry) -> Result<Edited, Fault> {
         let path = entry.path();
         let judged = entry.occupant.as_ref().ok_or_else(|| not_found(&path))?;
         let (file, before) = open_file(roots, judged)?;
@@ -84,26 +90,60 @@ impl Edit {
         let text = String::from_utf8(text).map_err(|_| {
             Fault::new(EDIT_FAILED, format!("\"{}\" is not UTF-8: replace it with fs.write", shown(&path)))
         })?;
-        let places = places(&text, old.expose(), expected, &path)?;
-        let edited = replaced(&text, &places, new.expose());
-        if edited.len() > MAX_BYTES {
+        let places = places(&text, self.old.expose(), self.expected, &path)?;
+        let new = replaced(&text, &places, self.new.expose());
+        if new.len() > MAX_BYTES {
             let message = format!("\"{}\" would be larger than {MAX_BYTES} bytes", shown(&path));
             return Err(Fault::new(EDIT_FAILED, message));
         }
-        let diff = unified_diff(&text, &places, new.expose(), &spell(&path));
-        if !dry_run {
+        let hunks = hunks(&text, &places, self.new.expose());
+        Ok(Edited { file, before, permissions: judged.meta.permissions, path, text, new, hunks })
+    }
+
+    pub(crate) fn run(self, roots: &Roots, cx: &Context, keep: &Keep<'_>) -> Result<Output, Fault> {
+        let entry = self.slot.look()?;
+        let edited = self.edited(roots, entry)?;
+        let path = &edited.path;
+        if !self.dry_run {
             roots.still_there(&entry.dir)?;
-            let now = Meta::of(&file).map_err(|e| read_failed("look at", &path, e))?;
-            if (now.bytes, now.modified) != (before.bytes, before.modified) {
-                return Err(target_changed(&path));
+            let now = Meta::of(&edited.file).map_err(|e| read_failed("look at", path, e))?;
+            if (now.bytes, now.modified) != (edited.before.bytes, edited.before.modified) {
+                return Err(target_changed(path));
             }
-            put(&entry, edited.as_bytes(), judged.meta.permissions, keep)?;
+            put(entry, edited.new.as_bytes(), edited.permissions, keep)?;
+            if cx.keeps_evidence() {
+                cx.keep(DIFF, DIFF_TYPE, edited.diff().as_bytes());
+            }
         }
+        let path = spell(path);
+        let mut diff = format!("--- {path}\n+++ {path}\n{}", edited.hunks).into_bytes();
         let seen = diff.len() as u64;
-        let mut shown_diff = diff.into_bytes();
-        shown_diff.truncate(MAX_DIFF);
-        let diff = Text::new(shown_diff, seen);
-        Ok(Output::Edit { path: spell(&path), replaced: expected, changed: !dry_run, diff })
+        diff.truncate(MAX_DIFF);
+        let diff = Text::new(diff, seen);
+        Ok(Output::Edit { path, replaced: self.expected, changed: !self.dry_run, diff })
+    }
+}
+
+/// An edit that is worked out and not written yet.
+struct Edited {
+    file: OwnedFd,
+    before: Meta,
+    permissions: u16,
+    path: Vec<u8>,
+    text: String,
+    new: String,
+    hunks: String,
+}
+
+impl Edited {
+    /// The diff for whoever approves it, or looks at it later.
+    fn diff(&self) -> String {
+        let (old, new) = (Side::of_bytes(self.text.as_bytes()), Side::of_bytes(self.new.as_bytes()));
+        if old.is_text() && new.is_text() {
+            header(&self.path, &old, &new) + &self.hunks
+        } else {
+            unified(&self.path, &old, &new)
+        }
     }
 }
 
@@ -136,9 +176,9 @@ fn replaced(text: &str, places: &[Range<usize>], new: &str) -> String {
     out
 }
 
-/// The diff, from the places that are known to change: searching for them again could take very long, and a search that
+/// The hunks of the diff, from the places that are known to change: searching for them again could take very long, and a search that
 /// is cut short would not give the same answer twice.
-fn unified_diff(text: &str, places: &[Range<usize>], new: &str, path: &str) -> String {
+fn hunks(text: &str, places: &[Range<usize>], new: &str) -> String {
     let old_lines: Vec<&str> = text.split_inclusive('\n').collect();
     let mut starts = Vec::with_capacity(old_lines.len() + 1);
     starts.push(0);
@@ -174,21 +214,9 @@ fn unified_diff(text: &str, places: &[Range<usize>], new: &str, path: &str) -> S
         (old_at, rest) = (to, &rest[taken..]);
     }
     equal(&mut ops, old_at, new_lines.len(), old_lines.len() - old_at);
-    let mut out = format!("--- {path}\n+++ {path}\n");
-    for group in group_diff_ops(ops, CONTEXT_LINES) {
-        writeln!(out, "{}", UnifiedHunkHeader::new(&group)).expect("writing to a string");
-        for op in &group {
-            let (sign, removed) = if matches!(op, DiffOp::Equal { .. }) {
-                (' ', op.old_range())
-            } else {
-                ('-', op.old_range())
-            };
-            removed.for_each(|index| push_line(&mut out, sign, old_lines[index]));
-            if !matches!(op, DiffOp::Equal { .. }) {
-                op.new_range().for_each(|index| push_line(&mut out, '+', &new_lines[index]));
-            }
-        }
-    }
+    let new_lines: Vec<&str> = new_lines.iter().map(String::as_str).collect();
+    let mut out = String::new();
+    push_hunks(&mut out, &old_lines, &new_lines, ops);
     out
 }
 
@@ -207,50 +235,10 @@ fn equal(ops: &mut Vec<DiffOp>, old_index: usize, new_index: usize, len: usize) 
     }
 }
 
-fn push_line(out: &mut String, sign: char, line: &str) {
-    out.push(sign);
-    out.push_str(line);
-    if !line.ends_with('\n') {
-        out.push_str("\n\\ No newline at end of file\n");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    /// Applies a unified diff the way patch(1) does, by its line numbers.
-    fn patched(old: &str, diff: &str) -> String {
-        let (old_lines, mut out, mut at) = (old.split_inclusive('\n').collect::<Vec<_>>(), String::new(), 0);
-        let mut last_sign = " ";
-        for line in diff.split_inclusive('\n').skip(2) {
-            if line.starts_with('\\') {
-                if last_sign != "-" {
-                    out.pop();
-                }
-            } else if let Some(header) = line.strip_prefix("@@ -") {
-                let range = header.split(' ').next().unwrap();
-                let (start, len) = range.split_once(',').unwrap_or((range, "1"));
-                let start: usize = start.parse().unwrap();
-                let start = if len == "0" { start } else { start - 1 };
-                old_lines[at..start].iter().for_each(|line| out.push_str(line));
-                at = start;
-            } else {
-                let (sign, text) = line.split_at(1);
-                last_sign = sign;
-                if sign != "+" {
-                    assert_eq!(old_lines[at].trim_end_matches('\n'), text.trim_end_matches('\n'));
-                    at += 1;
-                }
-                if sign != "-" {
-                    out.push_str(text);
-                }
-            }
-        }
-        old_lines[at..].iter().for_each(|line| out.push_str(line));
-        out
-    }
 
     proptest! {
         #[test]
@@ -259,8 +247,8 @@ mod tests {
         ) {
             let count = u32::try_from(text.matches(&old).count()).unwrap();
             let places = places(&text, &old, count, b"/t").unwrap();
-            let diff = unified_diff(&text, &places, &new, "/t");
-            prop_assert_eq!(patched(&text, &diff), text.replace(&old, &new), "{}", diff);
+            let diff = format!("--- /t\n+++ /t\n{}", hunks(&text, &places, &new));
+            prop_assert_eq!(crate::diff::tests::patched(&text, &diff), text.replace(&old, &new), "{}", diff);
         }
     }
 }

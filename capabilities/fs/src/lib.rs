@@ -10,13 +10,14 @@
 //! - Where undo is on, nothing changes before what it replaces is kept, and the journal that says so is durable.
 //!
 //! From the outside in: [`Action`] and [`Output`] are the surface, `roots` opens, `effects` says what a policy is asked,
-//! `stage` changes a name atomically, `tree` walks, `undo` keeps what is replaced and puts it back; the other modules are the
+//! `stage` changes a name atomically, `diff` tells what that makes of a file, `tree` walks, `undo` keeps what is replaced and puts it back; the other modules are the
 //! actions.
 #![forbid(unsafe_code)]
 
 mod action;
 mod config;
 mod copy;
+mod diff;
 mod edit;
 mod effects;
 mod fault;
@@ -38,7 +39,8 @@ mod undo;
 mod write;
 
 use llm_os_core::{
-    ActionSpec, Capability, Context, Effectful, Effects, Fault, Granted, Principal, Registration, Setup,
+    ActionSpec, Capability, Context, Effectful, Effects, Fault, Granted, Preview, Principal, Registration,
+    Setup,
 };
 
 pub use action::{Action, WriteMode};
@@ -211,13 +213,27 @@ impl Capability for Fs {
         }
     }
 
+    /// What an action makes of the content of a file.
+    fn preview(&self, resolved: &Resolved, _: &Principal) -> Vec<Preview> {
+        let roots = &self.roots;
+        diff::previewed(match &resolved.0 {
+            Work::Write(work) => work.preview(roots),
+            Work::Edit(work) => work.preview(roots),
+            Work::Copy(work) => work.preview(roots),
+            Work::Move(work) => work.preview(roots),
+            Work::Remove(work) => work.preview(roots),
+            Work::Read(_) | Work::List(_) | Work::Stat(_) | Work::Search(_) | Work::Mkdir(_) => Ok(None),
+            Work::Undo(work) => self.kept.as_ref().map_or(Ok(None), |kept| work.preview(roots, kept)),
+        })
+    }
+
     async fn execute(&self, granted: Granted<Resolved>, cx: &Context) -> Result<Output, Fault> {
         let roots = &self.roots;
         let keep = &Keep::new(self.kept.as_ref(), cx);
         match granted.into_inner().0 {
             Work::Read(work) => work.run(roots),
-            Work::Write(work) => work.run(roots, keep),
-            Work::Edit(work) => work.run(roots, keep),
+            Work::Write(work) => work.run(roots, cx, keep),
+            Work::Edit(work) => work.run(roots, cx, keep),
             Work::List(work) => work.run(roots, cx).await,
             Work::Stat(work) => work.run(),
             Work::Search(work) => work.run(roots, cx).await,

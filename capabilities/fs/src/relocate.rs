@@ -5,6 +5,7 @@ use llm_os_core::{Context, Effect, Effects, Fault, Verb};
 use rustix::fs::{AtFlags, RenameFlags, unlinkat};
 use rustix::io::Errno;
 
+use crate::diff::{Before, Side, unified};
 use crate::effects::effect_below;
 use crate::fault::{WRITE_FAILED, already_exists, not_found, shown, target_changed, write_failed};
 use crate::kernel::{FileKind, Meta};
@@ -50,6 +51,17 @@ impl Move {
             .and(self.to.effect(Verb::Change))
     }
 
+    /// What it would make of a file that it replaces.
+    pub(crate) fn preview(&self, roots: &Roots) -> Result<Option<String>, Fault> {
+        let (from, to) = (self.from.look()?, self.to.look()?);
+        let judged = from.occupant.as_ref().ok_or_else(|| not_found(&from.path()))?;
+        let Some(old) = to.occupant.as_ref() else { return Ok(None) };
+        if !self.replace || judged.meta.kind != FileKind::Regular || old.meta.kind != FileKind::Regular {
+            return Err(already_exists(&to.path(), "only a file replaces a file, and only with replace"));
+        }
+        Ok(Some(unified(&to.path(), &Side::of(roots, old)?, &Side::of(roots, judged)?)))
+    }
+
     pub(crate) async fn run(self, roots: &Roots, cx: &Context, keep: &Keep<'_>) -> Result<Output, Fault> {
         let top = self.effects();
         let Self { from, to, replace } = self;
@@ -66,7 +78,14 @@ impl Move {
         let (left, entered) = (open_to_sync(&from)?, open_to_sync(&to)?);
         match &to.occupant {
             None => put_new(&from, &to, &judged.meta, keep)?,
-            Some(old) if replace => put_over(&from, &to, &judged.meta, &old.meta, keep)?,
+            Some(old) if replace => {
+                let replaced = Before::open(cx, roots, Some(old));
+                put_over(&from, &to, &judged.meta, &old.meta, keep)?;
+                if let Some(replaced) = replaced {
+                    let new = Side::of(roots, judged).map_err(|fault| fault.message.into_owned());
+                    replaced.keep(&target, new);
+                }
+            }
             Some(_) => return Err(already_exists(&target, "give replace to put this one in its place")),
         }
         sync(&entered, &target)?;

@@ -7,9 +7,10 @@ use llm_os_core::{Context, Effect, Effects, Fault, Verb};
 use rustix::fs::{AtFlags, Dir, unlinkat};
 use rustix::io::Errno;
 
+use crate::diff::{Before, Side, unified};
 use crate::effects::effect_below;
 use crate::fault::{WRITE_FAILED, not_found, shown, target_changed, write_failed};
-use crate::kernel::{Meta, open_directory};
+use crate::kernel::{FileKind, Meta, open_directory};
 use crate::output::Output;
 use crate::roots::{Handle, Roots, Slot, sync};
 use crate::stage::{Aside, open_to_sync};
@@ -33,6 +34,17 @@ impl Remove {
         Effects::one(self.slot.effect(Verb::Destroy))
     }
 
+    /// What goes away, where it is a file.
+    pub(crate) fn preview(&self, roots: &Roots) -> Result<Option<String>, Fault> {
+        let entry = self.slot.look()?;
+        let path = entry.path();
+        let judged = entry.occupant.as_ref().ok_or_else(|| not_found(&path))?;
+        match judged.meta.kind {
+            FileKind::Regular => Ok(Some(unified(&path, &Side::of(roots, judged)?, &Side::Nothing))),
+            FileKind::Directory | FileKind::Symlink | FileKind::Special(_) => Ok(None),
+        }
+    }
+
     pub(crate) async fn run(self, roots: &Roots, cx: &Context, keep: &Keep<'_>) -> Result<Output, Fault> {
         let top = self.slot.effect(Verb::Destroy);
         let entry = self.slot.entry()?;
@@ -49,6 +61,7 @@ impl Remove {
         if is_directory && !self.recursive {
             check_empty(roots, judged)?;
         }
+        let removed = Before::open(cx, roots, Some(judged));
         let kept = keep.remove(&entry)?;
         let aside = Aside::take(&entry, &judged.meta)?;
         if !kept.is_empty() && !is_still(&parent, aside.name(), &path, &kept) {
@@ -64,6 +77,9 @@ impl Remove {
         }
         aside.remove(is_directory)?;
         sync(&parent, &path)?;
+        if let Some(removed) = removed {
+            removed.keep(&path, Ok(Side::Nothing));
+        }
         Ok(Output::Remove { path: spell(&path), entries })
     }
 }

@@ -363,6 +363,14 @@ impl Missing {
     pub(crate) fn path(&self) -> Vec<u8> {
         self.rest.iter().fold(self.above.path.clone(), |path, name| join(&path, name))
     }
+
+    fn no_directory(&self) -> Fault {
+        let above = &self.rest[..self.rest.len() - 1];
+        let directory = above.iter().fold(self.above.path.clone(), |path, name| join(&path, name));
+        let message =
+            format!("the directory \"{}\" does not exist: create it with fs.mkdir", shown(&directory));
+        Fault::new(NOT_FOUND, message)
+    }
 }
 
 impl Entry {
@@ -389,15 +397,15 @@ impl Slot {
     pub(crate) fn entry(self) -> Result<Entry, Fault> {
         match self {
             Slot::Entry(entry) => Ok(entry),
-            Slot::NoDirectory(missing) => {
-                let directory =
-                    Missing { rest: missing.rest[..missing.rest.len() - 1].to_vec(), ..missing }.path();
-                let message = format!(
-                    "the directory \"{}\" does not exist: create it with fs.mkdir",
-                    shown(&directory)
-                );
-                Err(Fault::new(NOT_FOUND, message))
-            }
+            Slot::NoDirectory(missing) => Err(missing.no_directory()),
+        }
+    }
+
+    /// The same, to look at.
+    pub(crate) fn look(&self) -> Result<&Entry, Fault> {
+        match self {
+            Slot::Entry(entry) => Ok(entry),
+            Slot::NoDirectory(missing) => Err(missing.no_directory()),
         }
     }
 }

@@ -25,10 +25,10 @@ pub(crate) struct Staged<'a> {
 }
 
 impl<'a> Staged<'a> {
-    /// An empty file beside the entry that it is for, open for writing.
+    /// An empty file beside the entry that it is for, open for writing, and for reading what was written.
     pub(crate) fn file(place: &'a Entry) -> Result<Self, Fault> {
         Self::create(place, |dir, name| {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)
         })
     }

@@ -2,7 +2,7 @@
 //!
 //! From the bottom up: `node` is what the journal says, `store` is where it and the contents lie, `capture` looks at what is
 //! there, `imagined` is the tree as it would be once steps were taken back, `ground` opens what is really there, `restore`
-//! makes the one of the other.
+//! makes the one of the other, `told` tells what that makes of files.
 
 pub(crate) mod capture;
 mod ground;
@@ -11,6 +11,7 @@ pub(crate) mod node;
 mod perform;
 mod restore;
 mod store;
+mod told;
 
 use std::collections::BTreeSet;
 

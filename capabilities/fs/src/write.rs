@@ -8,6 +8,7 @@ use llm_os_core::{Context, Effects, Fault, Secret, Verb};
 use rustix::fs::{self, Mode, OFlags};
 
 use crate::action::WriteMode;
+use crate::diff::{self, Before, Side, unified};
 use crate::fault::{WRITE_FAILED, already_exists, not_found, shown, write_failed};
 use crate::kernel::{FileKind, Meta, open_directory};
 use crate::output::Output;
@@ -81,7 +82,27 @@ impl Write {
         Effects::one(self.slot.effect(Verb::Change))
     }
 
-    pub(crate) fn run(self, roots: &Roots, keep: &Keep<'_>) -> Result<Output, Fault> {
+    /// What it would make of the file.
+    pub(crate) fn preview(&self, roots: &Roots) -> Result<Option<String>, Fault> {
+        let entry = self.slot.look()?;
+        let path = entry.path();
+        let (old, new) = match (self.mode, &entry.occupant) {
+            (WriteMode::Create, None) => (Side::Nothing, Side::of_bytes(&self.content)),
+            (WriteMode::Create, Some(_)) => return Err(there_already(&path)),
+            (WriteMode::Replace | WriteMode::Append, None) => return Err(not_found(&path)),
+            (WriteMode::Replace, Some(old)) => {
+                (Side::of(roots, regular(old)?)?, Side::of_bytes(&self.content))
+            }
+            (WriteMode::Append, Some(old)) => {
+                let old = Side::of(roots, regular(old)?)?;
+                let new = old.and(&self.content);
+                (old, new)
+            }
+        };
+        Ok(Some(unified(&path, &old, &new)))
+    }
+
+    pub(crate) fn run(self, roots: &Roots, cx: &Context, keep: &Keep<'_>) -> Result<Output, Fault> {
         let Self { slot, content, mode, permissions } = self;
         let entry = slot.entry()?;
         roots.still_there(&entry.dir)?;
@@ -89,24 +110,47 @@ impl Write {
         let bytes = content.len() as u64;
         let before = match (mode, &entry.occupant) {
             (WriteMode::Create, None) => {
+                let replaced = Before::open(cx, roots, None);
                 put(&entry, &content, permissions.unwrap_or(NEW_FILE), keep)?;
+                keep_content(replaced, &path, &content);
                 0
             }
             (WriteMode::Create, Some(_)) => {
-                return Err(already_exists(
-                    &path,
-                    "write with mode \"replace\" to put other content in its place",
-                ));
+                return Err(there_already(&path));
             }
             (WriteMode::Replace | WriteMode::Append, None) => return Err(not_found(&path)),
             (WriteMode::Replace, Some(old)) => {
-                regular(old)?;
+                let replaced = Before::open(cx, roots, Some(regular(old)?));
                 put(&entry, &content, permissions.unwrap_or(old.meta.permissions), keep)?;
+                keep_content(replaced, &path, &content);
                 0
             }
-            (WriteMode::Append, Some(old)) => append(roots, regular(old)?, &content, keep)?,
+            (WriteMode::Append, Some(old)) => {
+                let old = regular(old)?;
+                let shorter = cx.keeps_evidence().then(|| Side::of(roots, old));
+                let before = append(roots, old, &content, keep)?;
+                if let Some(shorter) = shorter {
+                    let sides = shorter.map(|old| {
+                        let new = old.and(&content);
+                        (old, new)
+                    });
+                    diff::keep(cx, &path, sides.map_err(|fault| fault.message.into_owned()));
+                }
+                before
+            }
         };
         Ok(Output::Write { path: spell(&path), bytes, size: before + bytes })
+    }
+}
+
+fn there_already(path: &[u8]) -> Fault {
+    already_exists(path, "write with mode \"replace\" to put other content in its place")
+}
+
+/// Keeps what came in the place of a file, or of nothing.
+pub(crate) fn keep_content(replaced: Option<Before<'_>>, path: &[u8], content: &[u8]) {
+    if let Some(replaced) = replaced {
+        replaced.keep(path, Ok(Side::of_bytes(content)));
     }
 }
 

@@ -129,7 +129,7 @@ impl Capability for Monitor {
                 output: destination,
             } => {
                 let size = Size { max_edge, width, height };
-                let wish = Wish { size, format, quality, cursor, destination };
+                let wish = Wish { size, format, quality, cursor, destination, aimed_in: true };
                 Work::Capture(Take::resolve(&self.screen, target, space.as_ref(), &wish)?)
             }
             Action::Zoom { region: Area { x, y, width, height }, space, max_edge } => {
@@ -140,6 +140,7 @@ impl Capability for Monitor {
                     quality: None,
                     cursor: false,
                     destination: Destination::Inline,
+                    aimed_in: false,
                 };
                 let take = Take::resolve(&self.screen, target, space.as_ref(), &wish);
                 Work::Zoom(take.map_err(|fault| match &fault.path {

@@ -25,6 +25,11 @@ impl Screen {
         Desktop::open(setup).map(Self)
     }
 
+    /// Its id in policies.
+    pub(crate) fn id(&self) -> &str {
+        &self.0.display().id
+    }
+
     /// The effect of looking at it.
     pub(crate) fn observe(&self) -> Effect {
         match self.0.backend() {

@@ -1,6 +1,6 @@
 //! Taking pictures: what is shown, what is hidden in it, and how it is stored.
 
-use llm_os_core::{Binary, Code, Context, Effects, Fault, Verb};
+use llm_os_core::{Binary, Code, Context, Effects, Fault, Verb, View};
 use llm_os_desktop::WINDOW_CHANGED;
 use llm_os_desktop::geometry::{Area, Layout, Monitor, Rect, Space};
 use llm_os_desktop::shot::Shot;
@@ -27,6 +27,7 @@ pub(crate) struct Take {
     cursor: bool,
     encoding: Encoding,
     destination: Destination,
+    aimed_in: bool,
 }
 
 /// How a caller wants a picture.
@@ -36,6 +37,8 @@ pub(crate) struct Wish {
     pub(crate) quality: Option<u8>,
     pub(crate) cursor: bool,
     pub(crate) destination: Destination,
+    /// Whether the caller takes points of it for what it does next.
+    pub(crate) aimed_in: bool,
 }
 
 impl Take {
@@ -74,7 +77,8 @@ impl Take {
             }
         };
         let encoding = Encoding { size: wish.size.of(&region)?, format: wish.format, quality: wish.quality };
-        Ok(Self { region, window, cursor: wish.cursor, encoding, destination: wish.destination })
+        let Wish { cursor, destination, aimed_in, .. } = *wish;
+        Ok(Self { region, window, cursor, encoding, destination, aimed_in })
     }
 
     /// What taking it does: it looks at the display, at the window that was named, and writes a file.
@@ -129,6 +133,9 @@ impl Take {
         remembered.add(&sha256, prints);
         cx.note("picture_sha256", sha256);
         let (width, height) = encoding.size;
+        if self.aimed_in {
+            cx.keep_picture(screen.id(), view(&self.region, encoding.size), media_type, &bytes);
+        }
         Ok(Taken {
             picture,
             file,
@@ -137,6 +144,11 @@ impl Take {
             masked,
         })
     }
+}
+
+/// What a picture of this size shows.
+fn view(region: &Rect, (width, height): (u32, u32)) -> View {
+    View { size: [width, height], corner: [region.x, region.y], extent: [region.width, region.height] }
 }
 
 /// A picture that was taken.

@@ -137,6 +137,11 @@ impl Gesture {
             .fact("modifiers", Fact::Set(modifiers.collect()))
     }
 
+    /// Where it begins, and where it ends.
+    pub(crate) fn ends(&self) -> (Point, Point) {
+        ends(&self.corners)
+    }
+
     pub(crate) fn effects(&self) -> Effects {
         let mut effects = self.windows.iter().map(|window| self.effect(window));
         // A way has at least one pixel, and so a window.
@@ -180,6 +185,11 @@ impl Gesture {
         let pressed = self.asked.chord.difference(&self.held);
         pressed.map(|modifier| session.modifier(*modifier).map(Held::Key)).collect()
     }
+}
+
+/// The first of some places and the last; there is at least one.
+pub(crate) fn ends(corners: &[Point]) -> (Point, Point) {
+    (corners[0], corners[corners.len() - 1])
 }
 
 /// The button that is held down for a plan, as programs see it.

@@ -24,10 +24,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use llm_os_core::{
-    ActionSpec, Capability, Check, ConnectionId, Context, Effectful, Effects, Fault, Granted, Registration,
-    Setup, Verb,
+    ActionSpec, Aim, Capability, Check, ConnectionId, Context, Effectful, Effects, Fault, Granted,
+    Registration, Setup, Verb,
 };
-use llm_os_desktop::geometry::Space;
+use llm_os_desktop::geometry::{Point, Space};
 use llm_os_desktop::keys::Modifier;
 use llm_os_desktop::{Backend, Desktop, window};
 use schemars::JsonSchema;
@@ -128,6 +128,17 @@ impl Capability for Mouse {
             (None, _) => Work::Position { display: self.desktop.display().id.clone() },
         };
         Ok(Resolved(work))
+    }
+
+    fn aims(&self, resolved: &Resolved) -> Vec<Aim> {
+        let (first, last) = match &resolved.0 {
+            Work::Gesture(gesture) => gesture.ends(),
+            Work::Blind(gesture) => gesture.ends(),
+            Work::Position { .. } => return Vec::new(),
+        };
+        let display = &self.desktop.display().id;
+        let aim = |Point { x, y }: Point| Aim { display: display.clone(), point: [x, y] };
+        if first == last { vec![aim(first)] } else { vec![aim(first), aim(last)] }
     }
 
     async fn execute(&self, granted: Granted<Resolved>, cx: &Context) -> Result<Output, Fault> {

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::action::Button;
 use crate::course::{self, Place};
-use crate::gesture::{Asked, Stroke};
+use crate::gesture::{Asked, Stroke, ends};
 use crate::output::{self, Clicked, Dragged, Moved, Output, Position, Scrolled};
 use crate::send::{ALREADY_HELD, NOT_HELD};
 
@@ -67,6 +67,11 @@ impl Gesture {
             let dragging = Button::ALL.into_iter().find(|button| session.is_down(held(*button)));
             Ok(Self { asked, corners, way, held: session.modifiers(), dragging, display })
         })
+    }
+
+    /// Where it begins, and where it ends.
+    pub(crate) fn ends(&self) -> (Point, Point) {
+        ends(&self.corners)
     }
 
     pub(crate) fn effect(&self) -> Effect {

@@ -5,6 +5,7 @@ use std::future::Future;
 use crate::audit::{Approved, Entry};
 use crate::effect::Effects;
 use crate::error::Fault;
+use crate::evidence::Shown;
 use crate::name::Id;
 use crate::policy::{Principal, Ruling};
 use crate::value::Secret;
@@ -75,6 +76,8 @@ pub struct HeldAction {
     pub effects: Effects,
     /// What was decided.
     pub ruling: Ruling,
+    /// What the approver is shown of it beside its params.
+    pub previews: Vec<Shown>,
 }
 
 impl HeldAction {

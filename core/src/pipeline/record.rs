@@ -6,6 +6,7 @@ use crate::VERSION;
 use crate::audit::{Approved, Decided, Entry, Event, Outcome, What};
 use crate::effect::Effects;
 use crate::error::{Code, Fault};
+use crate::evidence::Shown;
 use crate::pipeline::Door;
 use crate::pipeline::ports::{Approvals, Durable, HeldAction, Ledger};
 use crate::pipeline::stages::{Plan, Planned, Refused};
@@ -177,7 +178,15 @@ impl Refused {
         let entries = self.actions.iter().enumerate().map(|(index, action)| {
             let decision = Some(decided(judge, &action.ruling, None));
             let entry = self.plan.action_entry(event, index, &action.effects, None, decision);
-            Entry { outcome: outcome(), data: data.clone(), ..entry }
+            if self.pending.is_none() {
+                return Entry { outcome: outcome(), data: data.clone(), ..entry };
+            }
+            let mut data = data.clone();
+            if let (Some(data), Some(why)) = (&mut data, action.previews.iter().find_map(Shown::not_kept)) {
+                data["evidence_missing"] = why.into();
+            }
+            let evidence = action.evidence().cloned().collect();
+            Entry { outcome: outcome(), data, evidence, ..entry }
         });
         entries.collect()
     }

@@ -6,14 +6,16 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::{Approved, Entry, Event, Outcome};
+use crate::audit::{Approved, Entry, Event, Evidence, Outcome};
 use crate::capability::Context;
 use crate::effect::{Effect, Effects, Kind, Resource, Verb};
 use crate::error::{Code, Fault};
+use crate::evidence::OUTPUT;
 use crate::path;
 use crate::pipeline::Door;
 use crate::pipeline::grant::AnyGrant;
 use crate::pipeline::ports::{Approvals, Durable, Ledger};
+use crate::pipeline::preview::aimed_at;
 use crate::pipeline::record::decided;
 use crate::pipeline::stages::{Cleared, JudgedAction, Plan, Refused, resolve_again, rule_action};
 use crate::policy::Decision;
@@ -146,6 +148,8 @@ impl<'a, L: Ledger, A: Approvals> Run<'a, L, A> {
             index,
             profile: Profile::default(),
             notes: Mutex::default(),
+            keeper: self.door.evidence.clone(),
+            kept: Mutex::default(),
         }
     }
 
@@ -178,7 +182,7 @@ impl<'a, L: Ledger, A: Approvals> Run<'a, L, A> {
             }
             (Decision::Allow | Decision::Confirm, _) => {}
         }
-        Ok(Ok(JudgedAction { resolved, ruling }))
+        Ok(Ok(JudgedAction { resolved, ruling, previews: Vec::new() }))
     }
 
     /// What this plan touched is compared by verb and id, a window that it drove by identity too, all else by facts as
@@ -247,8 +251,13 @@ impl<'a, L: Ledger, A: Approvals> Run<'a, L, A> {
         if let Some(output) = &result.output {
             outcome.output_bytes = Some(output.get().len() as u64);
             outcome.output_hmac_sha256 = Some(self.door.ledger.digest(output.get().as_bytes()));
+            cx.keep(OUTPUT, "application/json", output.get().as_bytes());
         }
-        self.push_outcome(index, outcome, notes);
+        let kept = std::mem::take(&mut *cx.kept.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(why) = kept.missing {
+            notes.insert("evidence_missing".to_owned(), why.into());
+        }
+        self.push_outcome(index, outcome, notes, kept.evidence);
         Ok(result)
     }
 
@@ -262,11 +271,24 @@ impl<'a, L: Ledger, A: Approvals> Run<'a, L, A> {
         let decision = decided(&*self.door.judge, &action.ruling, self.approved[index].as_ref());
         let effects = &action.resolved.effects;
         let intent = self.plan.action_entry(Event::Intent, index, effects, Some(params), Some(decision));
-        self.pending.push(intent);
+        let evidence = self.aimed_at(index, &action);
+        self.pending.push(Entry { evidence, ..intent });
         if !effects.only_observe() {
             self.commit().await?;
         }
         Ok(Recorded { grant: AnyGrant::new(action.resolved.value) })
+    }
+
+    /// What the caller saw where this action sends input to.
+    fn aimed_at(&self, index: usize, action: &JudgedAction) -> Vec<Evidence> {
+        let injects = || action.resolved.effects.as_slice().iter().any(|effect| effect.verb == Verb::Inject);
+        let Some(keeper) = self.door.evidence.as_deref().filter(|_| injects()) else { return Vec::new() };
+        match self.door.registry.capability(&self.plan.calls[index].name) {
+            Ok(capability) => {
+                aimed_at(&capability.aims(&*action.resolved.value), &self.plan.principal, keeper)
+            }
+            Err(_) => Vec::new(),
+        }
     }
 
     fn failed_to_resolve(&mut self, index: usize, fault: Fault) -> ActionResult {
@@ -285,10 +307,12 @@ impl<'a, L: Ledger, A: Approvals> Run<'a, L, A> {
         index: usize,
         outcome: Outcome,
         mut notes: serde_json::Map<String, serde_json::Value>,
+        evidence: Vec<Evidence>,
     ) {
         notes.insert("index".to_owned(), index.into());
         let entry = self.plan.entry(Event::Outcome);
-        self.pending.push(Entry { outcome: Some(outcome), data: Some(notes.into()), who: None, ..entry });
+        let data = Some(notes.into());
+        self.pending.push(Entry { outcome: Some(outcome), evidence, data, who: None, ..entry });
     }
 
     /// Bounds the answer and keeps the result sealed.

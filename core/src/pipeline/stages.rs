@@ -4,6 +4,7 @@ use crate::audit::{Approved, Who};
 use crate::capability::{ActionSpec, ConnectionId};
 use crate::effect::{Effect, Effects};
 use crate::error::{Code, Fault, excerpt};
+use crate::evidence::Shown;
 use crate::name::Id;
 use crate::pipeline::ports::{Approvals, Asked, Claim, HeldAction, HeldPlan, Pending};
 use crate::policy::{self, Decision, Judge, Principal, Ruling};
@@ -187,7 +188,7 @@ impl Resolved {
         let Self { plan, actions } = self;
         let judged = plan.calls.iter().zip(actions).map(|(call, resolved)| {
             let ruling = rule_action(judge, &plan.principal, call, &resolved.effects);
-            JudgedAction { resolved, ruling }
+            JudgedAction { resolved, ruling, previews: Vec::new() }
         });
         let actions = judged.collect();
         Judged { plan, actions }
@@ -208,6 +209,8 @@ pub(super) fn rule_action(
 pub(super) struct JudgedAction {
     pub(super) resolved: AnyResolved,
     pub(super) ruling: Ruling,
+    /// Only of a plan that is held.
+    pub(super) previews: Vec<Shown>,
 }
 
 /// A plan that the policy decided, as a whole.
@@ -264,7 +267,9 @@ pub(super) fn denied(call: &Call, ruling: &Ruling) -> Fault {
 }
 
 fn shown(actions: Vec<JudgedAction>) -> Vec<HeldAction> {
-    actions.into_iter().map(|a| HeldAction { effects: a.resolved.effects, ruling: a.ruling }).collect()
+    let shown =
+        |a: JudgedAction| HeldAction { effects: a.resolved.effects, ruling: a.ruling, previews: a.previews };
+    actions.into_iter().map(shown).collect()
 }
 
 /// A plan that is only told about.
@@ -277,8 +282,8 @@ pub struct Planned {
 /// A plan that waits for its confirmation.
 #[must_use]
 pub struct Held {
-    plan: Plan,
-    actions: Vec<JudgedAction>,
+    pub(super) plan: Plan,
+    pub(super) actions: Vec<JudgedAction>,
 }
 
 impl Held {
@@ -372,7 +377,11 @@ fn granted(
 
 impl JudgedAction {
     pub(super) fn held(&self) -> HeldAction {
-        HeldAction { effects: self.resolved.effects.clone(), ruling: self.ruling.clone() }
+        HeldAction {
+            effects: self.resolved.effects.clone(),
+            ruling: self.ruling.clone(),
+            previews: self.previews.iter().map(Shown::without_whole).collect(),
+        }
     }
 }
 

@@ -37,8 +37,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use llm_os_core::audit::{Approved, Entry, Who};
+use llm_os_core::audit::{Approved, Entry, Evidence, Who};
 use llm_os_core::capability::Mode;
+use llm_os_core::evidence::Picture;
 use llm_os_core::json::Json;
 use llm_os_core::name::{ActionName, Id};
 use llm_os_core::pipeline::{
@@ -47,8 +48,8 @@ use llm_os_core::pipeline::{
 use llm_os_core::policy::{Query, Reason};
 use llm_os_core::request::Request;
 use llm_os_core::{
-    Capability, Code, ConnectionId, Decision, Effect, Fault, Judge, Principal, Profile, Reach, Registration,
-    Registry, Root, Ruling, Secret, Setup, Verb,
+    Binary, Capability, Code, ConnectionId, Decision, Effect, Fault, Judge, Keeper, Principal, Profile,
+    Reach, Registration, Registry, Root, Ruling, Secret, Setup, Verb,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -67,6 +68,7 @@ pub struct World {
     rules: Arc<Rules>,
     ledger: Memory,
     approvals: Desk,
+    evidence: Option<Arc<Kept>>,
     runtime: Runtime,
     /// The bounds of the next plans.
     pub limits: Limits,
@@ -138,6 +140,7 @@ impl World {
             }),
             ledger: Memory::default(),
             approvals: Desk::default(),
+            evidence: None,
             runtime: runtime.expect("a runtime"),
             limits: Limits::default(),
         };
@@ -195,6 +198,43 @@ impl World {
     /// Lets the log fail from now on (`audit_unavailable`), or work again.
     pub fn break_the_log(&self, broken: bool) {
         held(&self.ledger.0).broken = broken;
+    }
+
+    /// Keeps evidence from now on, in memory.
+    pub fn keep_evidence(&mut self) {
+        self.evidence = Some(Arc::default());
+    }
+
+    /// Lets evidence fail to be kept from now on, or work again.
+    ///
+    /// # Panics
+    ///
+    /// Where none is kept.
+    pub fn break_evidence(&self, broken: bool) {
+        held(&self.evidence.as_ref().expect("evidence that is kept").0).broken = broken;
+    }
+
+    /// What is kept by this SHA-256.
+    ///
+    /// # Panics
+    ///
+    /// Where it is not.
+    #[track_caller]
+    pub fn evidence(&self, sha256: &str) -> Vec<u8> {
+        let kept = held(&self.evidence.as_ref().expect("evidence that is kept").0);
+        kept.bytes.get(sha256).unwrap_or_else(|| panic!("{sha256} is not kept")).clone()
+    }
+
+    /// Sends one action that must be held, and gives what an approver is shown of it beside its params.
+    ///
+    /// # Panics
+    ///
+    /// With the whole answer where it is not held.
+    #[track_caller]
+    pub fn previews(&self, action: &str, params: Value) -> Value {
+        let answer = self.refused(action, params, "confirmation_required");
+        let pending = answer["error"]["details"]["pending_id"].as_str().expect("a held plan");
+        json!(held(&self.approvals.0)[pending].actions[0].previews)
     }
 
     /// Sends one action and gives the whole answer.
@@ -374,6 +414,7 @@ impl World {
                     judge: self.rules.clone(),
                     ledger: &self.ledger,
                     approvals: &self.approvals,
+                    evidence: self.evidence.clone().map(|kept| kept as Arc<dyn Keeper>),
                     limits: self.limits,
                 };
                 // No two worlds of a process give out the same id, as no two starts of a host do.
@@ -467,6 +508,42 @@ impl Ledger for Memory {
     }
 
     fn settle(&self, _: &Principal, _: &Id, _: &str) {}
+}
+
+#[derive(Default)]
+struct Store {
+    bytes: BTreeMap<String, Vec<u8>>,
+    seen: BTreeMap<String, Picture>,
+    broken: bool,
+}
+
+/// Evidence in memory.
+#[derive(Default)]
+struct Kept(Mutex<Store>);
+
+impl Keeper for Kept {
+    fn keep(&self, name: &str, media_type: &str, bytes: &[u8]) -> Result<Evidence, String> {
+        let mut store = held(&self.0);
+        if store.broken {
+            return Err("the store is broken by the test".to_owned());
+        }
+        let Binary { media_type, bytes: length, sha256, .. } = Binary::new(media_type, bytes);
+        store.bytes.insert(sha256.clone(), bytes.to_vec());
+        Ok(Evidence { name: name.to_owned(), media_type, bytes: length, sha256, point: None })
+    }
+
+    fn saw(&self, caller: &Principal, display: &str, picture: Option<Picture>) {
+        let key = format!("{caller:?} {display}");
+        let mut store = held(&self.0);
+        match picture {
+            Some(picture) => store.seen.insert(key, picture),
+            None => store.seen.remove(&key),
+        };
+    }
+
+    fn seen(&self, caller: &Principal, display: &str) -> Option<Picture> {
+        held(&self.0).seen.get(&format!("{caller:?} {display}")).cloned()
+    }
 }
 
 /// Held plans; the token is the pending id, and the human says yes.

@@ -1,5 +1,7 @@
 //! The promises of the pipeline, held with a capability that remembers what it did.
 
+#[path = "main/evidence.rs"]
+mod evidence;
 #[path = "main/links.rs"]
 mod links;
 #[path = "main/windows.rs"]

@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 use crate::audit::OpenError;
 
 /// Makes `path` where it is missing, and checks that nobody else can put anything into it.
-pub(super) fn directory(path: &Path, forbidden: u32) -> Result<File, OpenError> {
+pub(crate) fn directory(path: &Path, forbidden: u32) -> Result<File, OpenError> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at(path))?;
     let directory = File::open(path).map_err(at(path))?;
     owned(path, &directory, forbidden)?;

@@ -126,6 +126,7 @@ pub(crate) fn explain(
         judge: listening,
         ledger: &Unrecorded,
         approvals: &Unrecorded,
+        evidence: None,
         limits: Limits::default(),
     };
     let request = Request { mode: Mode::PlanOnly, ..request };

@@ -237,6 +237,7 @@ fn judge_plan(
         judge: policy.clone(),
         ledger: &Unrecorded,
         approvals: &Unrecorded,
+        evidence: None,
         limits: Limits::default(),
     };
     let walk = pipeline::walk(Parsed::new(request, who, "test".to_owned()), &door, CancellationToken::new());

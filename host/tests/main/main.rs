@@ -20,6 +20,7 @@ mod desktop;
 mod display;
 mod doctor;
 mod environment;
+mod evidence;
 mod grants;
 mod halt;
 mod json;

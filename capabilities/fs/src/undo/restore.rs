@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use llm_os_core::error::excerpt;
+use llm_os_core::evidence::{DIFF, DIFF_TYPE};
 use llm_os_core::file::is_persistent;
 use llm_os_core::path::spell;
 use llm_os_core::{Code, Context, Effect, Effects, Fault, Principal, Verb};
@@ -12,6 +13,7 @@ use super::imagined::{Imagined, Seen, Target};
 use super::node::{Bytes, Node, Step, Tree};
 use super::perform::Performance;
 use super::store::{Change, Of, Store};
+use super::told::diffs;
 use crate::effects::effect_below;
 use crate::fault::{NOT_FOUND, shown};
 use crate::kernel::open_directory;
@@ -86,6 +88,14 @@ impl Undo {
         self.effects.clone()
     }
 
+    pub(super) fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    pub(super) fn places(&self) -> &[Slot] {
+        &self.places
+    }
+
     pub(crate) async fn run(self, roots: &Roots, store: &Store, cx: &Context) -> Result<Output, Fault> {
         let Self { run, steps, places, effects: _ } = self;
         let pace = || cx.stopped().map_or(Ok(()), Err);
@@ -102,9 +112,15 @@ impl Undo {
         };
         judge(roots, &ground, &targets, cx).await?;
         if !targets.is_empty() {
+            let told = cx.keeps_evidence().then(|| diffs(&ground, store, &targets, &pace));
             let performance = Performance::prepare(&ground, store, &targets, &pace)?;
             let change = Change { index: cx.index(), steps: taken_back, stands_for: Vec::new() };
             performance.commit(Of::new(cx.run(), cx.principal()), change)?;
+            match told {
+                Some(Ok(Some(told))) => cx.keep(DIFF, DIFF_TYPE, told.as_bytes()),
+                Some(Err(fault)) => cx.lacks_evidence(fault.message.into_owned()),
+                Some(Ok(None)) | None => {}
+            }
         }
         let restored = targets.iter().map(|target| spell(&target.path)).collect();
         Ok(Output::Undo { run, restored })

@@ -5,6 +5,7 @@
 mod actions;
 mod change;
 mod escape;
+mod evidence;
 mod files;
 mod policy;
 mod races;

@@ -154,6 +154,7 @@ impl Machine {
             judge: policy.clone(),
             ledger: &Unrecorded,
             approvals: &Unrecorded,
+            evidence: None,
             limits: Limits::default(),
         };
         let walk = pipeline::walk(Parsed::new(request, who, "t".to_owned()), &door, CancellationToken::new());
