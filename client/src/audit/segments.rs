@@ -52,11 +52,6 @@ impl Segment {
         Ok(Self { path: path.to_owned(), file: BufReader::with_capacity(1 << 20, file), line: Vec::new() })
     }
 
-    /// The file's name.
-    pub(super) fn name(&self) -> String {
-        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-    }
-
     pub(super) fn next(&mut self) -> Result<Next<'_>, Failure> {
         self.line.clear();
         let read = Read::take(&mut self.file, LONGEST).read_until(b'\n', &mut self.line);

@@ -11,6 +11,7 @@ mod examples;
 mod halt;
 mod mcp;
 mod peer;
+mod report;
 mod schema;
 mod send;
 mod wait;
