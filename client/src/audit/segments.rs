@@ -42,7 +42,7 @@ pub(super) enum Next<'a> {
     /// A line, without its LF.
     Line(&'a [u8]),
     /// Bytes at the end that no LF ends.
-    Rest(&'a [u8]),
+    Rest,
     End,
 }
 
@@ -64,7 +64,7 @@ impl Segment {
         if rest == 0 && !self.line.is_empty() {
             self.again()?;
         }
-        Ok(if rest == 0 { Next::End } else { Next::Rest(&self.line[..rest]) })
+        Ok(if rest == 0 { Next::End } else { Next::Rest })
     }
 
     /// Steps back before bytes that no LF ended yet.

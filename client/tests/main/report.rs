@@ -20,8 +20,8 @@ const HOSTILE: &str = "</style></p>]]><img src=http://evil.example/x onerror=ale
 
 fn host() -> Daemon {
     let policy = "@id(\"reads\") @reason(\"reading is harmless\") permit (principal, action in Action::\"observe\", resource);\n\
-                  @id(\"asks\") permit (principal, action, resource) when { context.confirmed };\n\
-                  @id(\"never\") @reason(\"that is secret\") forbid (principal, action, resource == Path::\"PLACE/w/secret\");";
+                  @id(\"asks\") permit (principal, action in Action::\"change\", resource) when { context.confirmed };\n\
+                  @id(\"never\") @reason(\"that is secret\") forbid (principal, action in Action::\"observe\", resource == Path::\"PLACE/w\");";
     let daemon = Daemon::start(policy, "");
     fs::write(daemon.path("r/a.txt"), "hello").unwrap();
     let path = |name: &str| format!("path={}", daemon.path(name).to_str().unwrap());
@@ -31,7 +31,7 @@ fn host() -> Daemon {
         let place = path(name);
         sent(&[&["fs.write", &place, "mode=create", "content=hi", "--reason", "keep it"], more].concat())
     };
-    assert_eq!(write("w/secret", &[]), 3);
+    assert_eq!(sent(&["fs.list", &path("w"), "--reason", "look"]), 3);
     assert_eq!(sent(&["fs.read", &path("r/none"), "--reason", "look"]), 1);
     assert_eq!(write("w/held.txt", &[]), 4);
     let id = daemon.pending()[0]["pending_id"].as_str().unwrap().to_owned();
@@ -131,8 +131,6 @@ fn a_browser_shows_what_a_host_did_and_nothing_that_was_asked_becomes_markup() {
 fn a_session_is_reported_alone_and_a_page_has_a_name() {
     let daemon = host();
     let log = daemon.path("state/audit");
-    let ran = report(&log, Path::new("/-"), &[]);
-    assert_ne!(ran.code, 0);
     let page = daemon.path("page.html");
     assert_eq!(report(&log, &page, &["--session", "nobody"]).code, 0);
     assert!(!fs::read_to_string(&page).unwrap().contains("fs.read"));

@@ -63,12 +63,6 @@ impl Html {
         self
     }
 
-    /// Another piece.
-    pub(super) fn piece(&mut self, piece: &Html) -> &mut Self {
-        self.0.push_str(&piece.0);
-        self
-    }
-
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
