@@ -12,6 +12,8 @@ use crate::exit::{Exit, Failure};
 
 mod approvals;
 mod filter;
+mod read;
+mod report;
 mod segments;
 mod show;
 mod verify;
@@ -51,6 +53,18 @@ Examples:
   llmsh audit tail
   llmsh audit tail -f -n 0")]
     Tail(TailArgs),
+
+    /// Writes one HTML page that shows what was asked, decided and done, and whether the log verifies.
+    ///
+    /// The page has no script and asks nobody for anything. It is written where the log does not verify as well.
+    #[command(after_help = "\
+Exit code 1 means that the log does not verify.
+
+Examples:
+  llmsh audit report -o report.html
+  llmsh audit report --session s-1 --since 1day -o report.html
+  llmsh audit report /backup/audit --pubkey /backup/audit.pub -o -")]
+    Report(report::ReportArgs),
 }
 
 #[derive(Debug, Args)]
@@ -102,6 +116,7 @@ pub(crate) fn run(command: AuditCommand, pretty: bool) -> Result<Exit, Failure> 
         AuditCommand::Verify(args) => verify::verify(args, pretty),
         AuditCommand::Show(args) => show::show(&directory(args.dir)?, &args.filter, args.limit, pretty),
         AuditCommand::Tail(args) => show::tail(&directory(args.dir)?, args.lines, args.follow, pretty),
+        AuditCommand::Report(args) => report::report(&directory(args.dir.clone())?, args),
     };
     match done {
         // Whoever read this has seen enough.

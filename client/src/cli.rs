@@ -212,7 +212,8 @@ Examples:
 Examples:
   llmsh audit verify
   llmsh audit show --request r-1
-  llmsh audit tail -f"
+  llmsh audit tail -f
+  llmsh audit report -o report.html"
     )]
     Audit(AuditCommand),
 

@@ -25,6 +25,7 @@ mod halt;
 mod held;
 mod mcp;
 mod output;
+mod progress;
 mod save;
 mod schema;
 mod screen;

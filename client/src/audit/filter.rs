@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use clap::{Args, ValueEnum};
+use llm_os_core::audit::{Event, Line};
 use serde_json::Value;
 
 use crate::exit::Failure;
@@ -67,6 +68,27 @@ impl Filter {
             args: args.clone(),
             matched: BTreeSet::new(),
         })
+    }
+
+    /// Whether a record with these bytes may match; cheap, since nothing is parsed.
+    pub(super) fn may_match(&self, line: &Line<'_>) -> bool {
+        let Ok(text) = str::from_utf8(line.bytes) else { return true };
+        let names = |wanted: &Option<String>| {
+            // What records spell with an escape is left to the filter itself.
+            let plain = wanted
+                .as_deref()
+                .filter(|w| w.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b)));
+            plain.is_none_or(|plain| text.contains(&format!("\"{plain}\"")))
+        };
+        let ends = matches!(line.event, Event::Outcome | Event::Interrupted);
+        let decision = self.args.decision.is_none_or(|decision| text.contains(decision.as_str()));
+        names(&self.args.request)
+            && names(&self.args.session)
+            && if ends && (self.args.action.is_some() || self.args.decision.is_some()) {
+                !self.matched.is_empty()
+            } else {
+                names(&self.args.action) && decision
+            }
     }
 
     pub(super) fn matches(&mut self, record: &Value) -> bool {

@@ -42,7 +42,7 @@ pub(super) enum Next<'a> {
     /// A line, without its LF.
     Line(&'a [u8]),
     /// Bytes at the end that no LF ends.
-    Rest(&'a [u8]),
+    Rest,
     End,
 }
 
@@ -50,11 +50,6 @@ impl Segment {
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
         let file = File::open(path).map_err(|e| unreadable(path, &e))?;
         Ok(Self { path: path.to_owned(), file: BufReader::with_capacity(1 << 20, file), line: Vec::new() })
-    }
-
-    /// The file's name.
-    pub(super) fn name(&self) -> String {
-        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     pub(super) fn next(&mut self) -> Result<Next<'_>, Failure> {
@@ -69,7 +64,7 @@ impl Segment {
         if rest == 0 && !self.line.is_empty() {
             self.again()?;
         }
-        Ok(if rest == 0 { Next::End } else { Next::Rest(&self.line[..rest]) })
+        Ok(if rest == 0 { Next::End } else { Next::Rest })
     }
 
     /// Steps back before bytes that no LF ended yet.

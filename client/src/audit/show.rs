@@ -1,14 +1,19 @@
 //! `llmsh audit show` and `llmsh audit tail`.
 
 use std::collections::VecDeque;
+use std::io::IsTerminal;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use llm_os_core::audit::{Line, printable};
+use serde_json::Value;
 
 use crate::audit::filter::{Filter, FilterArgs};
+use crate::audit::read::each;
 use crate::audit::segments::{Next, Segment, list};
 use crate::exit::{Exit, Failure};
+use crate::progress::Progress;
 use crate::{output, screen};
 
 /// How often a followed log is looked at.
@@ -23,26 +28,36 @@ pub(super) fn show(
     let mut filter = Filter::new(filter, SystemTime::now())?;
     let mut newest = VecDeque::new();
     let mut exit = Exit::Ok;
-    for path in list(dir)? {
-        let mut segment = Segment::open(&path)?;
-        let name = segment.name();
-        let mut number = 0_u64;
-        while let Next::Line(bytes) = segment.next()? {
-            number += 1;
-            let record = Line::read(bytes).and_then(|line| serde_json::from_slice(line.bytes).ok());
-            match record {
-                Some(record) if !filter.matches(&record) => {}
-                Some(_) => match limit {
-                    None => output::print(&printable(bytes), pretty)?,
-                    Some(limit) => keep(&mut newest, limit, bytes),
-                },
-                None => {
-                    screen::say(&format!("line {number} of {name} is not a record: see llmsh audit verify"));
-                    exit = Exit::Failed;
-                }
+    let segments = list(dir)?;
+    let length = segments.iter().filter_map(|path| path.metadata().ok()).map(|data| data.len()).sum();
+    let mut progress = Progress::new("reading", length, std::io::stdout().is_terminal());
+    let read = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).ok();
+    each::<()>(&segments, &mut progress, &mut |piece| {
+        // A host may be writing what no line end closes yet.
+        if piece.torn {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let line = Line::read(piece.bytes);
+        if line.as_ref().is_some_and(|line| !filter.may_match(line)) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        match line.and_then(|line| read(line.bytes)) {
+            Some(record) if !filter.matches(&record) => {}
+            Some(_) => match limit {
+                None => output::print(&printable(piece.bytes), pretty)?,
+                Some(limit) => keep(&mut newest, limit, piece.bytes),
+            },
+            None => {
+                let name = segments[piece.segment].file_name().unwrap_or_default().to_string_lossy();
+                screen::say(&format!(
+                    "line {} of {name} is not a record: see llmsh audit verify",
+                    piece.line
+                ));
+                exit = Exit::Failed;
             }
         }
-    }
+        Ok(ControlFlow::Continue(()))
+    })?;
     print_all(&newest, pretty)?;
     Ok(exit)
 }

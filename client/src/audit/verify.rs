@@ -1,14 +1,17 @@
 //! `llmsh audit verify`.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use llm_os_core::audit::{Link, Problem, ProblemKind, PublicKey, Verified, Verifier};
 use serde::Serialize;
 
 use crate::audit::approvals::{Approvals, Told, Unsigned};
-use crate::audit::segments::{Next, Segment, list, unreadable};
+use crate::audit::read::each;
+use crate::audit::segments::{list, unreadable};
 use crate::audit::{VerifyArgs, directory};
 use crate::exit::{Exit, Failure};
+use crate::progress::Progress;
 use crate::{output, screen};
 
 /// What is printed of a log that verifies.
@@ -95,32 +98,33 @@ fn read(
     mut verifier: Verifier,
     approvals: &mut Approvals,
 ) -> Result<Result<Verified, Bad>, Failure> {
-    let mut rest = Vec::new();
-    let (mut name, mut line) = (String::new(), 0);
-    for (index, path) in segments.iter().enumerate() {
-        let mut segment = Segment::open(path)?;
-        (name, line) = (segment.name(), 0);
-        loop {
-            line += 1;
-            let taken = match segment.next()? {
-                Next::End => break,
-                Next::Line(bytes) => match (verifier.line(bytes), approvals.line(bytes)) {
-                    (Ok(()), Err(unsigned)) => return Ok(Err(Bad::unsigned(unsigned, name, line))),
-                    (taken, _) => taken,
-                },
-                Next::Rest(bytes) if index + 1 == segments.len() => {
-                    rest.extend_from_slice(bytes);
-                    break;
-                }
-                // Only the last segment may be in the middle of a line.
-                Next::Rest(_) => verifier.line(b""),
-            };
-            if let Err(problem) = taken {
-                return Ok(Err(Bad::new(&problem, name, line)));
-            }
+    let name = |at: usize| segments[at].file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let length = segments.iter().filter_map(|path| path.metadata().ok()).map(|data| data.len()).sum();
+    let mut progress = Progress::new("verifying", length, false);
+    let end = segments.len() - 1;
+    let (mut rest, mut at) = (Vec::new(), (0, 0));
+    let bad = each(segments, &mut progress, &mut |piece| {
+        let last = piece.segment == end;
+        if piece.torn && last {
+            rest.extend_from_slice(piece.bytes);
+            return Ok(ControlFlow::Continue(()));
         }
+        at = (piece.segment, piece.line);
+        // Only the last segment may be in the middle of a line.
+        let taken = verifier.line(if piece.torn { b"" } else { piece.bytes });
+        Ok(match (taken, approvals.line(piece.bytes)) {
+            (Ok(()), Ok(())) => ControlFlow::Continue(()),
+            (Err(problem), _) => ControlFlow::Break(Bad::new(&problem, name(piece.segment), piece.line)),
+            (Ok(()), Err(unsigned)) => {
+                ControlFlow::Break(Bad::unsigned(unsigned, name(piece.segment), piece.line))
+            }
+        })
+    })?;
+    if let Some(bad) = bad {
+        return Ok(Err(bad));
     }
-    Ok(verifier.finish(&rest).map_err(|problem| Bad::new(&problem, name, line)))
+    let line = if at.0 == end { at.1 + 1 } else { 1 };
+    Ok(verifier.finish(&rest).map_err(|problem| Bad::new(&problem, name(end), line)))
 }
 
 impl Bad {
@@ -146,7 +150,7 @@ impl Bad {
 }
 
 /// The key that is named, or the one that the host keeps beside its log.
-fn key(dir: &Path, named: Option<PathBuf>) -> Result<Option<PublicKey>, Failure> {
+pub(super) fn key(dir: &Path, named: Option<PathBuf>) -> Result<Option<PublicKey>, Failure> {
     let beside = dir.join("../audit.pub");
     let path = match named {
         Some(path) => path,

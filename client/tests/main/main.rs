@@ -12,6 +12,7 @@ mod grants;
 mod halt;
 mod mcp;
 mod peer;
+mod report;
 mod schema;
 mod screen;
 mod send;
