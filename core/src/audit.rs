@@ -15,6 +15,9 @@
 //!
 //! The segment in use is longer than what was [`written`] to it: zeros follow, which the next records fill.
 //!
+//! A log whose oldest segments were removed begins after record 1. It verifies only where a later `retired` record, covered by
+//! a signed checkpoint, lists the end of a segment at which it begins: `data.segments` holds `name`, `seq` and `head` of each.
+//!
 //! What the chain alone cannot show is a cut at the end, or a change in the last line: a later checkpoint, or a receipt
 //! that a caller kept, can.
 
