@@ -332,8 +332,8 @@ mod tests {
         assert!(refusal("[limits]\nconnections = 0\n").contains("limits.connections"));
         assert!(refusal("plan_uids = []\n").contains("plan_uids"));
         assert!(refusal("[audit]\nevidence_quota = 1\n").contains("audit.evidence_quota: 1 is not in 65536"));
-        assert!(refusal("[audit]\nevidence_retention = \"0s\"\n").contains("audit.evidence_retention"));
-        assert!(refusal("[audit]\nevidence_retention = \"a week\"\n").contains("such as \"30days\""));
+        assert!(refusal("[audit]\nevidence_retention = \"500ms\"\n").contains("audit.evidence_retention"));
+        assert!(refusal("[audit]\nevidence_retention = \"a week\"\n").contains("such as 90days"));
         assert!(refusal("[display]\nvirtual = \"63x800\"\n").contains("64 to 16384"));
         assert!(refusal("[display]\nvirtual = \"640x480\"\nname = \":0\"\n").contains("display: found both"));
     }

@@ -132,11 +132,7 @@ impl Screen {
             Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(ended(&e.into())),
         }
-        let (typed, told) = (waiting[0].revents(), waiting[1].revents());
-        if typed.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
-            let why = "the terminal is gone; what waits still waits";
-            return Err(Failure::NotApproved(why.to_owned()));
-        }
+        let told = waiting[1].revents();
         if told.contains(PollFlags::IN) {
             let mut woken = &self.woken;
             while matches!(woken.read(&mut [0; 64]), Ok(1..)) {}
@@ -145,8 +141,10 @@ impl Screen {
         while let Ok(event) = self.inbox.try_recv() {
             self.step(terminal, event)?;
         }
-        while !self.is_over && event::poll(Duration::ZERO).map_err(|e| ended(&e))? {
-            if let Typed::Key(key) = event::read().map_err(|e| ended(&e))?
+        while !self.is_over
+            && let Some(typed) = typed()?
+        {
+            if let Typed::Key(key) = typed
                 && let Some(key) = Key::of(key)
             {
                 self.step(terminal, Event::Key(key))?;
@@ -206,10 +204,23 @@ impl Screen {
 /// Drops what was typed so far, in the terminal and in what was read of it.
 fn forget_typed() -> Result<(), Failure> {
     tcflush(std::io::stdin(), QueueSelector::IFlush).map_err(|e| ended(&e.into()))?;
-    while event::poll(Duration::ZERO).map_err(|e| ended(&e))? {
-        event::read().map_err(|e| ended(&e))?;
-    }
+    while typed()?.is_some() {}
     Ok(())
+}
+
+/// What was typed, if anything. A terminal that is gone is not read: crossterm reads its end for ever.
+fn typed() -> Result<Option<Typed>, Failure> {
+    let stdin = std::io::stdin();
+    let mut terminal = [PollFd::new(&stdin, PollFlags::IN)];
+    poll(&mut terminal, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).map_err(|e| ended(&e.into()))?;
+    if terminal[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+        let why = "the terminal is gone; what waits still waits";
+        return Err(Failure::NotApproved(why.to_owned()));
+    }
+    if !event::poll(Duration::ZERO).map_err(|e| ended(&e))? {
+        return Ok(None);
+    }
+    event::read().map(Some).map_err(|e| ended(&e))
 }
 
 /// The names of this system's users.

@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::approve::picture::Picture;
 use crate::approve::state::{Event, Job, Summary};
 use crate::connection::Host;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 
 /// How long a question for changes is held by the host.
 const WAIT_MS: u64 = 30_000;
@@ -139,10 +139,14 @@ fn ask<T: for<'de> Deserialize<'de>>(
     serde_json::from_str(output.get()).map_err(|e| format!("the host's answer has another shape: {e}"))
 }
 
+/// How long the screen has to end by itself once it was told to.
+const ENDING: Duration = Duration::from_secs(2);
+
 /// Tells of signals: that the terminal has another size, or that this program is to end.
 pub(crate) fn signals(outbox: Outbox) -> Result<(), Failure> {
     let failed = |e: std::io::Error| Failure::NotApproved(format!("cannot wait for signals: {e}"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(failed)?;
     let guard = runtime.enter();
     let mut size = signal(SignalKind::window_change()).map_err(failed)?;
     let mut ends =
@@ -167,6 +171,14 @@ pub(crate) fn signals(outbox: Outbox) -> Result<(), Failure> {
                 let event = if is_size { Event::Tick } else { Event::Quit };
                 if !outbox.send(event) {
                     return;
+                }
+                if !is_size {
+                    tokio::time::sleep(ENDING).await;
+                    #[allow(
+                        clippy::disallowed_methods,
+                        reason = "a read of a terminal that is gone never returns"
+                    )]
+                    std::process::exit(Exit::Ok as i32);
                 }
             }
         });

@@ -20,6 +20,7 @@ struct Report {
     verifies: bool,
     records: u64,
     /// How many records before them were removed, as a signed one says.
+    #[serde(skip_serializing_if = "is_none_retired")]
     retired: u64,
     segments: usize,
     head: Option<String>,
@@ -124,7 +125,15 @@ fn read(
         return Ok(Err(bad));
     }
     let line = if at.0 == end { at.1 + 1 } else { 1 };
-    Ok(verifier.finish(&rest).map_err(|problem| Bad::new(&problem, name(end), line)))
+    Ok(verifier.finish(&rest).map_err(|problem| match problem.kind {
+        // That the beginning is missing is known at the end only, where no record says that it was removed.
+        ProblemKind::Gap { .. } => Bad::new(&problem, name(0), 1),
+        _ => Bad::new(&problem, name(end), line),
+    }))
+}
+
+fn is_none_retired(retired: &u64) -> bool {
+    *retired == 0
 }
 
 impl Bad {

@@ -28,11 +28,8 @@ pub(super) fn plan(tools: &[Tool], only_allowed: bool) -> Value {
             },
             "confirmation": {
                 "type": "object",
-                "properties": {
-                    "token": {"type": "string", "writeOnly": true},
-                    "session_secret": {"type": "string", "writeOnly": true},
-                },
-                "minProperties": 1,
+                "properties": {"token": {"type": "string", "writeOnly": true}},
+                "required": ["token"],
                 "additionalProperties": false,
             },
         },

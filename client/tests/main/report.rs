@@ -1,5 +1,6 @@
 //! The page about a log, of a real host, in a real browser.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -88,6 +89,27 @@ fn browse(page: &Path, width: u32, more: &[&str]) -> (String, String) {
     (String::from_utf8_lossy(&ran.stdout).into_owned(), fs::read_to_string(net).unwrap_or_default())
 }
 
+/// The hosts that the browser asked anything of, for itself or for its page.
+fn hosts(net: &str) -> BTreeSet<String> {
+    let urls = net.split("\"url\":\"").skip(1).filter_map(|rest| rest.split('"').next());
+    urls.filter_map(|url| Some(url.split("://").nth(1)?.split('/').next()?.to_owned())).collect()
+}
+
+/// How much wider than the window the page is, in pixels of a phone.
+fn overflow(page: &Path, width: u32) -> i64 {
+    let frame = page.with_file_name("frame.html");
+    let text = format!(
+        "<!doctype html><iframe id=f style=\"width:{width}px;height:800px;border:0\" src=\"{}\"></iframe><p id=p></p>\
+         <script>f.onload = () => {{ let d = f.contentDocument.documentElement; \
+         p.textContent = `overflow ${{d.scrollWidth - d.clientWidth}} of ${{d.clientWidth}}.` }}</script>",
+        page.file_name().unwrap().to_str().unwrap()
+    );
+    fs::write(&frame, text).unwrap();
+    let (dom, _) = browse(&frame, 1280, &["--allow-file-access-from-files", "--dump-dom"]);
+    let told = dom.split("overflow ").nth(1).and_then(|rest| rest.split(" of ").next());
+    told.unwrap_or_else(|| panic!("{dom}")).parse().unwrap()
+}
+
 fn artefacts() -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../report");
     fs::create_dir_all(&dir).unwrap();
@@ -119,8 +141,14 @@ fn a_browser_shows_what_a_host_did_and_nothing_that_was_asked_becomes_markup() {
     }
     assert!(!dom.contains("<script") && !dom.contains("<img") && !dom.contains("\u{202e}"), "{dom}");
     assert_eq!(dom.matches("<style").count(), 1);
-    assert!(!net.contains("evil.example"), "the page asked for something");
+    let control = page.with_file_name("control.html");
+    fs::write(&control, "<!doctype html><img src=http://control.example/x>").unwrap();
+    let (_, asked) = browse(&control, 360, &["--dump-dom"]);
+    assert!(hosts(&asked).contains("control.example"), "the browser's log tells what a page asks for");
+    let of_page: Vec<_> = hosts(&net).difference(&hosts(&asked)).cloned().collect();
+    assert!(of_page.is_empty(), "the page asked for something: {of_page:?}");
     for width in [360, 1280] {
+        assert_eq!(overflow(&page, width), 0, "at {width} pixels");
         let picture = artefacts().join(format!("report-{width}.png"));
         browse(&page, width, &[&format!("--screenshot={}", picture.display())]);
         assert!(fs::metadata(&picture).unwrap().len() > 0);
@@ -204,7 +232,8 @@ fn evidence_is_shown_once_and_what_is_missing_or_damaged_is_said_at_its_place() 
     let diff = keep("diff", b"@@ -1 +1 @@\n-old <b>\n+new\n");
     let evidence =
         vec![shown.clone(), shown, damaged, gone, outside, diff, keep("output", output.as_bytes())];
-    let what = What { action: "mouse.click".to_owned(), index: 0, params: None, danger: false, effects: Vec::new() };
+    let what =
+        What { action: "mouse.click".to_owned(), index: 0, params: None, danger: false, effects: Vec::new() };
     let entries = [
         Entry { run: Some("a".to_owned()), what: Some(what), evidence, ..Entry::new(Event::Intent) },
         Entry {

@@ -4,6 +4,7 @@ mod decisions;
 mod golden;
 mod latency;
 mod previews;
+mod real;
 
 use std::path::Path;
 

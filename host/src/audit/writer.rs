@@ -8,7 +8,7 @@ use llm_os_core::audit::{Body, Chain, Entry, Event, Line, Signer, segment_name};
 use llm_os_core::name::Id;
 use llm_os_core::pipeline::Durable;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::audit::Options;
 use crate::audit::disk::{Closed, Disk};
@@ -22,10 +22,12 @@ pub(super) struct Item {
 /// The run and the place of an action in it: what an intent and its outcome share.
 type Place = (String, u64);
 
-/// What an entry means for the intents that wait for an outcome.
+/// What an entry means for what follows it.
 enum Mark {
     Opens(Place, OpenIntent),
     Closes(Place),
+    /// The roots that everything is decided with from here on.
+    Begins(Value),
 }
 
 /// An intent without an outcome yet.
@@ -49,6 +51,9 @@ impl Item {
 
 impl Mark {
     fn of(entry: &Entry) -> Option<Self> {
+        if entry.event == Event::Start {
+            return entry.data.as_ref().map(|data| Mark::Begins(data["roots"].clone()));
+        }
         let text = |id: &Option<Id>| id.as_ref().map(|id| id.as_str().to_owned());
         let run = entry.run.clone()?;
         if entry.event == Event::Intent {
@@ -108,6 +113,7 @@ impl Open {
             Mark::Closes(place) => {
                 self.0.remove(place);
             }
+            Mark::Begins(_) => {}
         }
     }
 
@@ -183,12 +189,14 @@ pub(super) struct Writer {
     signer: Signer,
     options: Options,
     at: Position,
+    /// The roots of this start, which each segment repeats: a segment can then be judged without those before it.
+    roots: Option<Value>,
     buffer: Vec<u8>,
 }
 
 impl Writer {
     pub(super) fn new(disk: Box<dyn Disk>, signer: Signer, options: Options, at: Position) -> Self {
-        Self { disk, signer, options, at, buffer: Vec::new() }
+        Self { disk, signer, options, at, roots: None, buffer: Vec::new() }
     }
 
     /// Makes notes and groups of entries durable, in order, with one write and one sync, and says where each group
@@ -266,8 +274,11 @@ impl Writer {
     /// The first record of a segment that follows another.
     pub(super) fn push_rotated(&mut self, previous: u32) {
         let head = self.at.chain.head();
-        let data =
+        let mut data =
             json!({"previous": segment_name(previous), "head": head.as_str(), "open": self.at.open.listed()});
+        if let Some(roots) = &self.roots {
+            data["roots"] = roots.clone();
+        }
         let rotated = Entry { data: Some(data), ..Entry::new(Event::Rotated) };
         self.push(&Item::of(&rotated), &now());
     }
@@ -284,8 +295,10 @@ impl Writer {
     fn push(&mut self, item: &Item, time: &str) {
         self.at.chain.append(&item.body, time, &mut self.buffer);
         self.at.uncovered += 1;
-        if let Some(mark) = &item.mark {
-            self.at.open.apply(mark, self.at.chain.seq());
+        match &item.mark {
+            Some(Mark::Begins(roots)) => self.roots = Some(roots.clone()),
+            Some(mark) => self.at.open.apply(mark, self.at.chain.seq()),
+            None => {}
         }
     }
 

@@ -252,6 +252,23 @@ fn an_explanation_names_the_policies_that_decide_and_what_would_change_the_answe
     assert!(!place.path("w/mark").exists() && !place.state().exists(), "nothing ran, nothing was recorded");
 }
 
+/// A segment says itself what its decisions were made with: those before it may be gone.
+#[test]
+fn a_log_without_its_first_segment_can_be_judged() {
+    let daemon = Place::new().tables("[audit]\nsegment_bytes = 65_536").start();
+    fs::write(daemon.path("r/note"), "x").unwrap();
+    let many = plan("many", &vec![read(&daemon.path("r/note")); 64]);
+    for _ in 0..4 {
+        assert_eq!(code(&daemon.ask(&many)), "");
+    }
+    let place = daemon.stop();
+    fs::remove_file(place.state().join("audit/audit-00000001.jsonl")).unwrap();
+    let (_, told) = backtest(&place, place.path("policy.cedar").to_str().unwrap());
+    assert!(told["decisions"].as_u64().unwrap() > 64, "{told:#}");
+    assert_eq!((&told["left_out"], &told["changes"]), (&json!({}), &json!([])), "{told:#}");
+    assert!(told["broken"].as_str().unwrap().contains("missing"), "{told:#}");
+}
+
 /// Over 100,000 decisions that a real host made.
 #[test]
 fn a_log_of_a_hundred_thousand_decisions_is_judged_again_and_learned_from() {
