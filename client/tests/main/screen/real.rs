@@ -33,8 +33,9 @@ fn a_click_is_shown_on_the_picture_that_the_session_took() {
     let click = json!({"action": "mouse.click", "params": {"x": 320, "y": 100}, "reason": "press it"});
     hold(&daemon, &plan("r-2", &[click]));
     let tmux = open(&daemon, (110, 60));
+    tmux.until_it_says("\u{2580}");
     let screen = read_to_the_end(&tmux);
-    assert!(screen.contains("320") && screen.contains("\u{2580}"), "{screen}");
+    assert!(screen.contains("the point is 320,100"), "{screen}");
     tmux.press(&["s"]);
     tmux.until_it_says(".png");
     let saved = fs::read_dir(daemon.path("")).unwrap().flatten().map(|entry| entry.path());
