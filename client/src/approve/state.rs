@@ -67,7 +67,7 @@ pub(crate) enum Job {
 pub(crate) enum Effect {
     Do(Job),
     /// An approval that goes to the host with a signature over the statement.
-    Sign(Job, Statement),
+    Sign(Job, Box<Statement>),
     /// A picture of the selected plan goes to a file of this name.
     Save(String, usize),
     Quit,

@@ -88,7 +88,8 @@ fn a_host_serves_sockets_that_were_handed_over_tells_so_and_leaves_them() {
 
 #[test]
 fn sockets_that_do_not_fit_keep_the_host_from_starting() {
-    let cases: [(&str, fn(&Place) -> Vec<String>); 7] = [
+    type Given = fn(&Place) -> Vec<String>;
+    let cases: [(&str, Given); 7] = [
         ("mode 0666", |p| vec![format!("{}|plan|666|listens", p.plan_socket().display())]),
         ("does not listen", |p| vec![format!("{}|plan|600|no", p.plan_socket().display())]),
         ("unix stream socket", |p| vec![format!("{}|plan|600|datagram", p.plan_socket().display())]),

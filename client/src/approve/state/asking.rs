@@ -89,7 +89,10 @@ impl State {
                 vec![Effect::Do(Job::Approve { pending_id, sha256, session, signature: None })]
             }
             (Ask::Once | Ask::Session, Ok(Some(statement))) => {
-                vec![Effect::Sign(Job::Approve { pending_id, sha256, session, signature: None }, statement)]
+                vec![Effect::Sign(
+                    Job::Approve { pending_id, sha256, session, signature: None },
+                    Box::new(statement),
+                )]
             }
             (Ask::Once | Ask::Session, Err(why)) => {
                 self.decided(&pending_id, Err(why));
