@@ -248,7 +248,7 @@ mod tests {
             let count = u32::try_from(text.matches(&old).count()).unwrap();
             let places = places(&text, &old, count, b"/t").unwrap();
             let diff = format!("--- /t\n+++ /t\n{}", hunks(&text, &places, &new));
-            prop_assert_eq!(crate::diff::tests::patched(&text, &diff), text.replace(&old, &new), "{}", diff);
+            prop_assert_eq!(llm_os_test_support::patched(&text, &diff), text.replace(&old, &new), "{}", diff);
         }
     }
 }

@@ -93,7 +93,7 @@ impl Log {
     fn action(&mut self, out: &mut Vec<u8>) {
         let (number, run) = (self.actions, format!("0104f0dbfefb-{}", self.actions));
         let request_id = Id::new(&format!("r-{number}"));
-        let path = format!("/home/ann/work/src/module-{}/file-{number}.rs", number % 97);
+        let path = format!("/home/ann/src/module-{}/file-{number}.rs", number % 97);
         let effect = Effect::new(Verb::Observe, Resource::path(path.as_bytes()), Identity::of_id());
         let effect = effect.fact("exists", Fact::Bool(true)).fact("links", Fact::Long(1));
         let params = serde_json::value::to_raw_value(&json!({"path": path})).unwrap();

@@ -82,6 +82,17 @@ impl Daemon {
         pending["pending"].as_array().unwrap_or_else(|| panic!("{pending}")).clone()
     }
 
+    /// The plan that waits, as soon as one does.
+    pub(crate) fn waiting(&self) -> String {
+        let began = std::time::Instant::now();
+        loop {
+            if let Some(plan) = self.pending().first() {
+                return plan["pending_id"].as_str().unwrap().to_owned();
+            }
+            assert!(began.elapsed().as_secs() < 20, "nothing waits");
+        }
+    }
+
     /// Approves a held plan, as an approver does.
     pub(crate) fn approve(&self, pending_id: &str) {
         let ran = self.llmsh(&["approve", pending_id, "--yes"]);

@@ -9,19 +9,8 @@ use crate::daemon::Daemon;
 use crate::mcp::speaker::{POLICY, Speaker};
 use crate::peer::Ran;
 
-/// The plan that waits, as soon as one does.
-fn waiting(daemon: &Daemon) -> String {
-    let began = std::time::Instant::now();
-    loop {
-        if let Some(plan) = daemon.pending().first() {
-            return plan["pending_id"].as_str().unwrap().to_owned();
-        }
-        assert!(began.elapsed().as_secs() < 20, "nothing waits");
-    }
-}
-
 fn approve_for_session(daemon: &Daemon) -> Ran {
-    let ran = daemon.llmsh(&["approve", &waiting(daemon), "--for-session", "--yes"]);
+    let ran = daemon.llmsh(&["approve", &daemon.waiting(), "--for-session", "--yes"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     ran
 }
@@ -120,7 +109,7 @@ fn what_cannot_be_granted_says_why_and_is_not_approved() {
     let path = format!("path={}", path.to_str().unwrap());
     let write = ["do", "fs.write", &path, "mode=replace", "content=hi", "--reason", "keep it"];
     assert_eq!(daemon.llmsh(&write).code, 4);
-    let id = waiting(&daemon);
+    let id = daemon.waiting();
     let ran = daemon.llmsh(&["approve", &id, "--for-session", "--yes"]);
     assert_eq!(ran.code, 3, "{ran:?}");
     assert!(

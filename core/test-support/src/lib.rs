@@ -30,6 +30,7 @@
 //! world.keeps_the_contract();
 //! ```
 
+mod patch;
 mod swap;
 
 use std::collections::BTreeMap;
@@ -56,6 +57,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
+pub use patch::patched;
 pub use swap::Swapper;
 
 type Rule = dyn Fn(Query<'_>) -> Decision + Send + Sync;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use llm_os_core::audit::Approved;
 use llm_os_core::effect::{Effect, Kind};
-use llm_os_core::pipeline::{Asked, HeldPlan};
+use llm_os_core::pipeline::{Asked, HeldAction, HeldPlan};
 use llm_os_core::policy::Decision;
 use llm_os_core::{Code, Effects, Fault, Principal, Secret};
 use serde_json::{Value, json};
@@ -58,11 +58,11 @@ impl Draft {
     /// Why it cannot be granted.
     pub(crate) fn of(plan: &HeldPlan) -> Result<Self, Fault> {
         let permits = permits(plan)?;
-        let asked = plan.actions.iter().zip(&plan.again);
-        let asked = asked.filter(|(action, _)| action.ruling.decision == Decision::Confirm);
-        let acts = asked
-            .map(|(action, again)| Act { again: again.clone(), effects: action.effects.clone() })
-            .collect();
+        let act = |(action, again): (&HeldAction, &String)| Act {
+            again: again.clone(),
+            effects: action.effects.clone(),
+        };
+        let acts = asked(plan).map(act).collect();
         Ok(Self { id: random_id("g")?, permits, acts })
     }
 }
@@ -77,16 +77,24 @@ pub(crate) fn permits(plan: &HeldPlan) -> Result<Vec<String>, Fault> {
     if plan.principal.session.is_none() {
         return refused("the plan names no session, so there is none to grant it to".to_owned());
     }
-    let always = plan.actions.iter().zip(&plan.again).find_map(|(action, again)| {
-        let why = action.always_asks().filter(|_| action.ruling.decision == Decision::Confirm)?;
+    let always = asked(plan).find_map(|(action, again)| {
+        let why = action.always_asks()?;
         Some(format!("{} asks a human each time: {why}", again.split(' ').next().unwrap_or_default()))
     });
     if let Some(why) = always {
         return refused(why);
     }
-    let asked = plan.actions.iter().zip(&plan.again);
-    let asked = asked.filter(|(action, _)| action.ruling.decision == Decision::Confirm);
-    Ok(asked.map(|(_, again)| format!("again exactly: {again}")).collect())
+    Ok(asked(plan).map(|(_, again)| in_words(again)).collect())
+}
+
+/// The actions of a plan that a human is asked about, each with what the same again would be.
+fn asked(plan: &HeldPlan) -> impl Iterator<Item = (&HeldAction, &String)> {
+    let actions = plan.actions.iter().zip(&plan.again);
+    actions.filter(|(action, _)| action.ruling.decision == Decision::Confirm)
+}
+
+fn in_words(again: &str) -> String {
+    format!("again exactly: {again}")
 }
 
 impl Grants {
@@ -177,7 +185,7 @@ impl Grants {
                 "age_s": age.as_secs(),
                 "expires_in_s": life.saturating_sub(age).as_secs(),
                 "used": grant.used,
-                "permits": grant.acts.iter().map(|act| format!("again exactly: {}", act.again)).collect::<Vec<_>>(),
+                "permits": grant.acts.iter().map(|act| in_words(&act.again)).collect::<Vec<_>>(),
             })
         };
         grants.into_iter().map(told).collect()

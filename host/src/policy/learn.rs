@@ -14,6 +14,7 @@ use llm_os_core::registry::Registry;
 
 use super::past::{Past, Question, Seen};
 use super::source::Text;
+use super::vocabulary::quoted;
 use super::{Policy, PolicyError, Protected, Roots, Source};
 
 /// What of the past is learned from.
@@ -244,9 +245,4 @@ fn is(name: &str, fact: &Fact) -> String {
             format!("context.{name} == [{texts}]")
         }
     }
-}
-
-/// A Cedar string literal; its escapes are Rust's.
-fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.escape_debug())
 }

@@ -225,7 +225,7 @@ fn type_name(ty: FactType) -> &'static str {
 }
 
 /// A Cedar string literal; its escapes are Rust's.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     format!("\"{}\"", text.escape_debug())
 }
 

@@ -34,33 +34,6 @@ fn kept(scene: &Scene, name: &str) -> Option<String> {
     Some(String::from_utf8(scene.world.evidence(named["sha256"].as_str()?)).unwrap())
 }
 
-/// Applies a unified diff by its line numbers.
-fn patched(old: &str, diff: &str) -> String {
-    let (old_lines, mut out, mut at) = (old.split_inclusive('\n').collect::<Vec<_>>(), String::new(), 0);
-    let mut last_sign = " ";
-    for line in diff.split_inclusive('\n').skip(2) {
-        if line.starts_with('\\') {
-            if last_sign != "-" {
-                out.pop();
-            }
-        } else if let Some(header) = line.strip_prefix("@@ -") {
-            let range = header.split(' ').next().unwrap();
-            let (start, len) = range.split_once(',').unwrap_or((range, "1"));
-            let start: usize = start.parse().unwrap();
-            let start = if len == "0" { start } else { start - 1 };
-            old_lines[at..start].iter().for_each(|line| out.push_str(line));
-            at = start;
-        } else {
-            let (sign, text) = line.split_at(1);
-            last_sign = sign;
-            at += usize::from(sign != "+");
-            out.push_str(if sign == "-" { "" } else { text });
-        }
-    }
-    old_lines[at..].iter().for_each(|line| out.push_str(line));
-    out
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     /// The preview, applied to what is there, gives what is there after the write; and it is what the record keeps.
@@ -75,7 +48,7 @@ proptest! {
         let diff = shown(&scene, "fs.write", &params);
         prop_assert_eq!(fs::read_to_string(&path).unwrap(), old.clone(), "nothing is touched");
         scene.ok("fs.write", params);
-        prop_assert_eq!(patched(&old, &diff), fs::read_to_string(&path).unwrap(), "{}", diff);
+        prop_assert_eq!(llm_os_test_support::patched(&old, &diff), fs::read_to_string(&path).unwrap(), "{}", diff);
         prop_assert_eq!(kept(&scene, "diff"), Some(diff));
     }
 }

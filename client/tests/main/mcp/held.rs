@@ -17,23 +17,12 @@ fn pending_id(answer: &Value) -> String {
     structured["pending_id"].as_str().unwrap().to_owned()
 }
 
-/// The plan that waits, as soon as one does.
-fn waiting(daemon: &Daemon) -> String {
-    let began = std::time::Instant::now();
-    loop {
-        if let Some(plan) = daemon.pending().first() {
-            return plan["pending_id"].as_str().unwrap().to_owned();
-        }
-        assert!(began.elapsed().as_secs() < 20, "nothing waits");
-    }
-}
-
 #[test]
 fn a_call_that_is_approved_while_it_waits_runs() {
     let daemon = Daemon::start(POLICY, "");
     let mut speaker = Speaker::new(&mut daemon.command(&["mcp", "--hold-s", "30"]));
     let id = speaker.start_call("fs_write", &write(&daemon, "hi"));
-    daemon.approve(&waiting(&daemon));
+    daemon.approve(&daemon.waiting());
     let answer = speaker.answer(id);
     assert_eq!(answer["result"]["isError"], false, "{answer}");
     assert_eq!(std::fs::read_to_string(daemon.path("w/note.txt")).unwrap(), "hi");
@@ -90,7 +79,7 @@ fn a_wait_that_is_taken_back_is_remembered() {
     let call = speaker.start_call("fs_write", &write(&daemon, "hi"));
     // It asks once it has the host's answer.
     speaker.hear();
-    let id = waiting(&daemon);
+    let id = daemon.waiting();
     let back = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": call}});
     speaker.say(&back.to_string());
     daemon.approve(&id);
@@ -145,7 +134,7 @@ fn a_question_is_taken_back_once_it_was_decided_elsewhere() {
     let mut speaker = Speaker::able(&mut daemon.command(&["mcp"]), &can);
     let call = speaker.start_call("fs_write", &write(&daemon, "hi"));
     let asked = speaker.hear();
-    daemon.approve(&waiting(&daemon));
+    daemon.approve(&daemon.waiting());
     let answer = speaker.answer(call);
     assert_eq!(answer["result"]["isError"], false, "{answer}");
     let back = &speaker.heard[0];

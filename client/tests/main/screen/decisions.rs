@@ -98,17 +98,23 @@ fn enter_escape_other_words_and_keys_typed_ahead_approve_nothing() {
     assert!(!daemon.path("w/note.txt").exists());
 }
 
+/// The screen on which a write is asked about, and all of the word but Enter was typed.
+fn almost_approved(daemon: &Daemon, path: &Path) -> Tmux {
+    hold(daemon, &plan("r-1", &[write(path, "hi")]));
+    let tmux = open(daemon, (100, 30));
+    read_to_the_end(&tmux);
+    ask(&tmux, "a");
+    tmux.types("yes");
+    tmux.until_it_says("all else is no: yes");
+    tmux
+}
+
 /// C16.
 #[test]
 fn a_terminal_that_is_closed_at_the_question_approves_nothing() {
     let daemon = host();
     let path = daemon.path("w/note.txt");
-    hold(&daemon, &plan("r-1", &[write(&path, "hi")]));
-    let tmux = open(&daemon, (100, 30));
-    read_to_the_end(&tmux);
-    ask(&tmux, "a");
-    tmux.types("yes");
-    tmux.until_it_says("all else is no: yes");
+    let tmux = almost_approved(&daemon, &path);
     tmux.close();
     assert_eq!((daemon.pending().len(), events(&daemon), path.exists()), (1, Vec::new(), false));
 }
@@ -118,12 +124,7 @@ fn a_terminal_that_is_closed_at_the_question_approves_nothing() {
 fn an_approver_who_is_killed_at_the_question_approved_nothing_and_leaves_the_terminal_as_it_was() {
     let daemon = host();
     let path = daemon.path("w/note.txt");
-    hold(&daemon, &plan("r-1", &[write(&path, "hi")]));
-    let tmux = open(&daemon, (100, 30));
-    read_to_the_end(&tmux);
-    ask(&tmux, "a");
-    tmux.types("yes");
-    tmux.until_it_says("all else is no: yes");
+    let tmux = almost_approved(&daemon, &path);
     let pid = rustix::process::Pid::from_raw(tmux.pid()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     let left = tmux.until_it_says("icanon");
