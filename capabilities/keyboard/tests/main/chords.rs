@@ -7,41 +7,30 @@ use serde_json::json;
 
 use crate::support::{Desk, Facts, Xev};
 
-fn names(events: &[crate::support::KeyEvent]) -> String {
-    let spelled =
-        events.iter().map(|event| format!("{}{}", if event.down { '+' } else { '-' }, event.symbol));
-    spelled.collect::<Vec<_>>().join(" ")
-}
-
 #[test]
 fn xev_sees_each_chord_as_a_person_presses_it() {
     let desk = Desk::new();
     let xev = Xev::start(&desk.display);
-    let mut seen = 0;
-    for (keys, last, expected) in [
-        ("ctrl+shift+Page_Down", "Control_L", "+Control_L +Shift_L +Next -Next -Shift_L -Control_L"),
-        ("CTRL+C", "Control_L", "+Control_L +c -c -Control_L"),
-        ("alt+F2", "Alt_L", "+Alt_L +F2 -F2 -Alt_L"),
-        ("win+l", "Super_L", "+Super_L +l -l -Super_L"),
-        ("altgr+q", "ISO_Level3_Shift", "+ISO_Level3_Shift +q -q -ISO_Level3_Shift"),
-        ("A", "A", "+Shift_L +A -Shift_L -a"),
-        ("ctrl++", "Control_L", "+Control_L +Shift_L +plus -Shift_L -equal -Control_L"),
-        ("ENTER", "Return", "+Return -Return"),
-        ("esc", "Escape", "+Escape -Escape"),
-        ("super", "Super_L", "+Super_L -Super_L"),
-        ("volumeup", "XF86AudioRaiseVolume", "+XF86AudioRaiseVolume -XF86AudioRaiseVolume"),
-        ("日", "U65e5", "+U65E5 -U65E5"),
-        ("a+b", "a", "+a +b -b -a"),
+    let mut all = Vec::new();
+    for (keys, expected) in [
+        ("ctrl+shift+Page_Down", "+Control_L +Shift_L +Next -Next -Shift_L -Control_L"),
+        ("CTRL+C", "+Control_L +c -c -Control_L"),
+        ("alt+F2", "+Alt_L +F2 -F2 -Alt_L"),
+        ("win+l", "+Super_L +l -l -Super_L"),
+        ("altgr+q", "+ISO_Level3_Shift +q -q -ISO_Level3_Shift"),
+        ("A", "+Shift_L +A -Shift_L -a"),
+        ("ctrl++", "+Control_L +Shift_L +plus -Shift_L -equal -Control_L"),
+        ("ENTER", "+Return -Return"),
+        ("esc", "+Escape -Escape"),
+        ("super", "+Super_L -Super_L"),
+        ("volumeup", "+XF86AudioRaiseVolume -XF86AudioRaiseVolume"),
+        ("日", "+U65E5 -U65E5"),
+        ("a+b", "+a +b -b -a"),
     ] {
         let output = desk.does("keyboard.press", json!({"keys": keys}));
         assert_eq!(output["presses"], 1, "{keys}");
-        let last = expected.rsplit('-').next().unwrap_or(last);
-        let events = llm_os_desktop_test_support::until(keys, || {
-            let events = xev.events().split_off(seen);
-            events.last().is_some_and(|event| !event.down && event.symbol == last).then_some(events)
-        });
-        seen += events.len();
-        assert_eq!(names(&events), expected, "{keys}");
+        all.push(expected);
+        xev.saw(&all.join(" "));
     }
 }
 
@@ -159,7 +148,7 @@ fn dangerous_chords_are_judged_by_their_one_spelling_and_their_modifiers() {
         assert_eq!(modifiers(&facts), of.split(' ').map(str::to_owned).collect(), "{keys}");
     }
     desk.does("keyboard.press", json!({"keys": "shift+F5"}));
-    assert_eq!(names(&xev.events_until("Shift_L")), "+Shift_L +F5 -F5 -Shift_L");
+    xev.saw("+Shift_L +F5 -F5 -Shift_L");
 }
 
 #[test]
@@ -182,7 +171,7 @@ fn a_chord_that_is_split_over_two_actions_is_judged_as_a_whole() {
     assert_eq!(answer["results"][0]["status"], "ok", "{answer:#}");
     assert_eq!(answer["error"]["code"], "policy_denied", "{answer:#}");
     desk.world.disconnect();
-    assert_eq!(names(&xev.events_until("Control_L")), "+Control_L +c -c -Control_L +Control_L -Control_L");
+    xev.saw("+Control_L +c -c -Control_L +Control_L -Control_L");
 }
 
 #[test]

@@ -115,13 +115,30 @@ impl Xev {
         text.split("\n\n").filter(|event| event.contains("XFilterEvent returns")).filter_map(event).collect()
     }
 
-    /// Waits until this key came up, and gives all events.
+    /// Waits for as many events as are expected, in the spelling of [`names`], and compares them with all that came.
+    pub(crate) fn saw(&self, expected: &str) {
+        let wanted = expected.split(' ').count();
+        let events = until(&format!("{wanted} events"), || {
+            let events = self.events();
+            (events.len() >= wanted).then_some(events)
+        });
+        assert_eq!(names(&events), expected);
+    }
+
+    /// Waits until this key came up, for a key that comes up once, and gives all events.
     pub(crate) fn events_until(&self, symbol: &str) -> Vec<KeyEvent> {
         until(&format!("{symbol} coming up"), || {
             let events = self.events();
             events.last().is_some_and(|last| !last.down && last.symbol == symbol).then_some(events)
         })
     }
+}
+
+/// `+a -a` for a key that went down and up.
+pub(crate) fn names(events: &[KeyEvent]) -> String {
+    let spelled =
+        events.iter().map(|event| format!("{}{}", if event.down { '+' } else { '-' }, event.symbol));
+    spelled.collect::<Vec<_>>().join(" ")
 }
 
 fn event(paragraph: &str) -> Option<KeyEvent> {
