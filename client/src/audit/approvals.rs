@@ -7,16 +7,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use llm_os_core::approval::{Moment, Signers, Statement};
-use llm_os_core::audit::PublicKey;
+use llm_os_core::audit::{Event, Line, PublicKey};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::Failure;
 use crate::screen::{plain, say};
-
-const APPROVED: &[u8] = br#","event":"approved","#;
-const INTENT: &[u8] = br#","event":"intent","#;
-/// `seq` and `time`, which stand before the event, take no more bytes.
-const BEFORE_EVENT: usize = 64;
 
 /// Follows the approvals of a log.
 #[derive(Debug)]
@@ -66,8 +61,6 @@ pub(super) struct Unsigned {
 
 #[derive(Deserialize)]
 struct Approval {
-    seq: u64,
-    time: String,
     data: Data,
 }
 
@@ -88,7 +81,6 @@ struct Signature {
 
 #[derive(Deserialize)]
 struct Intent {
-    seq: u64,
     run: Option<String>,
     decision: Option<Decision>,
 }
@@ -119,36 +111,32 @@ impl Approvals {
     }
 
     /// Takes the next record.
-    pub(super) fn line(&mut self, line: &[u8]) -> Result<(), Unsigned> {
-        self.is_cut.get_or_insert(!line.starts_with(b"{\"seq\":1,"));
-        let is = |event: &[u8]| {
-            let start = &line[..line.len().min(BEFORE_EVENT + event.len())];
-            start.windows(event.len()).any(|window| window == event)
-        };
-        if is(APPROVED) {
+    pub(super) fn line(&mut self, line: &Line<'_>) -> Result<(), Unsigned> {
+        self.is_cut.get_or_insert(line.seq > 1);
+        if line.event == Event::Approved {
             let approval: Approval = read(line)?;
             self.count += 1;
             self.signed += u64::from(approval.data.signature.is_some());
             return match &self.signers {
                 None => Ok(()),
                 Some(signers) => {
-                    let verified = approval.verify(signers, self.host);
-                    let verified = verified.map_err(|message| Unsigned { seq: approval.seq, message })?;
+                    let verified = approval.verify(signers, self.host, line.time);
+                    let verified = verified.map_err(|message| Unsigned { seq: line.seq, message })?;
                     match self.verified.insert(approval.data.pending_id.clone(), verified) {
                         None => Ok(()),
                         Some(_) => {
                             let message =
                                 format!("plan {} was approved before", plain(&approval.data.pending_id));
-                            Err(Unsigned { seq: approval.seq, message })
+                            Err(Unsigned { seq: line.seq, message })
                         }
                     }
                 }
             };
         }
-        if self.signers.is_none() || !is(INTENT) {
+        if self.signers.is_none() || line.event != Event::Intent {
             return Ok(());
         }
-        let Intent { seq, run, decision } = read(line)?;
+        let Intent { run, decision } = read(line)?;
         let used = match decision {
             Some(Decision { approved: Some(by), .. }) => self.used(&by, run),
             Some(Decision { decision, approved: None }) if decision == "confirm" => {
@@ -156,7 +144,7 @@ impl Approvals {
             }
             Some(_) | None => Ok(()),
         };
-        used.map_err(|message| Unsigned { seq, message })
+        used.map_err(|message| Unsigned { seq: line.seq, message })
     }
 
     /// What ran must have an approval, by the same key, that was for it.
@@ -197,16 +185,17 @@ impl Approvals {
         }
         match (count, &self.signers) {
             (0, _) => {}
-            (_, Some(_)) => say(&format!("{count} approvals, each signed by a key of the file")),
+            (_, Some(_)) => say(&format!("approvals: {count}, each signed by a key of the file")),
+            (_, None) if *signed == 0 => say(&format!("approvals: {count}, none of them signed")),
             (_, None) => say(&format!(
-                "{count} approvals, {signed} of them with a signature, which was not verified: give --signers FILE"
+                "approvals: {count}, {signed} of them with a signature, which was not verified: give --signers FILE"
             )),
         }
     }
 }
 
 impl Approval {
-    fn verify(&self, signers: &Signers, host: Option<PublicKey>) -> Result<Verified, String> {
+    fn verify(&self, signers: &Signers, host: Option<PublicKey>, time: &str) -> Result<Verified, String> {
         let Data { pending_id, uid, plan_sha256, signature } = &self.data;
         let id = plain(pending_id);
         let Some(Signature { statement, armored, fingerprint }) = signature else {
@@ -220,7 +209,7 @@ impl Approval {
         if host.is_some_and(|host| host != statement.host) {
             return Err(format!("what was signed for {id} is the statement of another host"));
         }
-        let at = Moment::rfc3339(&self.time).ok_or_else(|| "its time cannot be read".to_owned())?;
+        let at = Moment::rfc3339(time).ok_or_else(|| "its time cannot be read".to_owned())?;
         let by = signers.verify(&statement, armored, at);
         let by = by.map_err(|e| format!("the signature of the approval of {id} does not count: {e}"))?;
         if by.fingerprint != *fingerprint {
@@ -233,15 +222,9 @@ impl Approval {
     }
 }
 
-fn read<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Result<T, Unsigned> {
-    #[derive(Deserialize)]
-    struct Numbered {
-        seq: u64,
-    }
-    serde_json::from_slice(line).map_err(|e| {
-        let seq = serde_json::from_slice(line).map_or(0, |Numbered { seq }| seq);
-        Unsigned { seq, message: format!("its approval cannot be read: {e}") }
-    })
+fn read<'a, T: Deserialize<'a>>(line: &Line<'a>) -> Result<T, Unsigned> {
+    serde_json::from_slice(line.bytes)
+        .map_err(|e| Unsigned { seq: line.seq, message: format!("its approval cannot be read: {e}") })
 }
 
 #[cfg(test)]
@@ -255,10 +238,16 @@ mod tests {
     fn first(seq: u64) -> (Result<(), Unsigned>, Option<Told>) {
         let signers = Some(Signers::read(KEY).unwrap());
         let mut approvals = Approvals { signers, ..Approvals::new(None, None).unwrap() };
-        let line = format!(
-            r#"{{"seq":{seq},"time":"2026-11-23T05:54:01.123456Z","event":"intent","request_id":"r","session_id":null,"run":"a","decision":{{"decision":"confirm","approved":{{"pending_id":"p-1","approver":0,"time":"2026-11-23T05:54:01Z"}}}}}}"#
+        let line = line(
+            seq,
+            r#""intent","request_id":"r","session_id":null,"run":"a","decision":{"decision":"confirm","approved":{"pending_id":"p-1","approver":0,"time":"2026-11-23T05:54:01Z"}}"#,
         );
-        (approvals.line(line.as_bytes()), approvals.told())
+        (approvals.line(&Line::read(line.as_bytes()).unwrap()), approvals.told())
+    }
+
+    fn line(seq: u64, event: &str) -> String {
+        let zeros = "0".repeat(64);
+        format!(r#"{{"seq":{seq},"time":"2026-11-23T05:54:01.123456Z","event":{event},"prev":"{zeros}"}}"#)
     }
 
     #[test]
@@ -273,7 +262,7 @@ mod tests {
     #[test]
     fn a_record_of_another_shape_is_refused_at_its_place() {
         let mut approvals = Approvals::new(None, None).unwrap();
-        let line = br#"{"seq":7,"time":"2026-11-23T05:54:01.123456Z","event":"approved","data":null}"#;
-        assert_eq!(approvals.line(line).unwrap_err().seq, 7);
+        let line = line(7, r#""approved","data":null"#);
+        assert_eq!(approvals.line(&Line::read(line.as_bytes()).unwrap()).unwrap_err().seq, 7);
     }
 }

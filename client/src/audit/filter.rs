@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use clap::{Args, ValueEnum};
 use llm_os_core::audit::{Event, Line};
+use memchr::memmem::Finder;
 use serde_json::Value;
 
 use crate::exit::Failure;
@@ -55,6 +56,10 @@ pub(super) struct Filter {
     /// As records spell time, which sorts as text.
     since: Option<String>,
     until: Option<String>,
+    /// What the bytes of every record that matches hold.
+    everywhere: Vec<Finder<'static>>,
+    /// What the bytes of a record hold that says what was decided about what.
+    about: Vec<Finder<'static>>,
     /// Runs and places of the intents that matched: their outcomes do not repeat what was decided about what.
     matched: BTreeSet<(String, u64)>,
 }
@@ -62,9 +67,18 @@ pub(super) struct Filter {
 impl Filter {
     pub(super) fn new(args: &FilterArgs, now: SystemTime) -> Result<Self, Failure> {
         let time = |text: &Option<String>| text.as_deref().map(|text| moment(text, now)).transpose();
+        let quoted = |wanted: &Option<String>| {
+            // What records spell with an escape is left to the filter itself.
+            let is_plain = |w: &&String| w.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b));
+            let plain = wanted.as_ref().filter(is_plain)?;
+            Some(Finder::new(&format!("\"{plain}\"")).into_owned())
+        };
+        let decision = args.decision.map(|decision| Finder::new(decision.as_str()).into_owned());
         Ok(Self {
             since: time(&args.since)?,
             until: time(&args.until)?,
+            everywhere: [&args.request, &args.session].into_iter().filter_map(quoted).collect(),
+            about: quoted(&args.action).into_iter().chain(decision).collect(),
             args: args.clone(),
             matched: BTreeSet::new(),
         })
@@ -72,40 +86,39 @@ impl Filter {
 
     /// Whether a record with these bytes may match; cheap, since nothing is parsed.
     pub(super) fn may_match(&self, line: &Line<'_>) -> bool {
-        let Ok(text) = str::from_utf8(line.bytes) else { return true };
-        let names = |wanted: &Option<String>| {
-            // What records spell with an escape is left to the filter itself.
-            let plain = wanted
-                .as_deref()
-                .filter(|w| w.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b)));
-            plain.is_none_or(|plain| text.contains(&format!("\"{plain}\"")))
-        };
+        let has = |finder: &Finder<'_>| finder.find(line.bytes).is_some();
         let ends = matches!(line.event, Event::Outcome | Event::Interrupted);
-        let decision = self.args.decision.is_none_or(|decision| text.contains(decision.as_str()));
-        names(&self.args.request)
-            && names(&self.args.session)
-            && if ends && (self.args.action.is_some() || self.args.decision.is_some()) {
+        self.is_in_time(line.time)
+            && self.everywhere.iter().all(has)
+            && if ends && self.is_about_something() {
                 !self.matched.is_empty()
             } else {
-                names(&self.args.action) && decision
+                self.about.iter().all(has)
             }
+    }
+
+    fn is_in_time(&self, time: &str) -> bool {
+        self.since.as_deref().is_none_or(|since| time >= since)
+            && self.until.as_deref().is_none_or(|until| time < until)
+    }
+
+    /// Whether it asks what was decided about what.
+    fn is_about_something(&self) -> bool {
+        self.args.action.is_some() || self.args.decision.is_some()
     }
 
     pub(super) fn matches(&mut self, record: &Value) -> bool {
         let is = |field: &str, wanted: &Option<String>| {
             wanted.as_ref().is_none_or(|wanted| record[field].as_str() == Some(wanted))
         };
-        let time = record["time"].as_str().unwrap_or_default();
-        let in_time = self.since.as_deref().is_none_or(|since| time >= since)
-            && self.until.as_deref().is_none_or(|until| time < until);
-        in_time
+        self.is_in_time(record["time"].as_str().unwrap_or_default())
             && is("request_id", &self.args.request)
             && is("session_id", &self.args.session)
             && self.is_about(record)
     }
 
     fn is_about(&mut self, record: &Value) -> bool {
-        if self.args.action.is_none() && self.args.decision.is_none() {
+        if !self.is_about_something() {
             return true;
         }
         let index = record["what"]["index"].as_u64().or(record["data"]["index"].as_u64());

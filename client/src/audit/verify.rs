@@ -113,12 +113,10 @@ fn read(
         at = (piece.segment, piece.line);
         // Only the last segment may be in the middle of a line.
         let taken = verifier.line(if piece.torn { b"" } else { piece.bytes });
-        Ok(match (taken, approvals.line(piece.bytes)) {
-            (Ok(()), Ok(())) => ControlFlow::Continue(()),
-            (Err(problem), _) => ControlFlow::Break(Bad::new(&problem, name(piece.segment), piece.line)),
-            (Ok(()), Err(unsigned)) => {
-                ControlFlow::Break(Bad::unsigned(unsigned, name(piece.segment), piece.line))
-            }
+        Ok(match taken.map(|line| approvals.line(&line)) {
+            Ok(Ok(())) => ControlFlow::Continue(()),
+            Err(problem) => ControlFlow::Break(Bad::new(&problem, name(piece.segment), piece.line)),
+            Ok(Err(unsigned)) => ControlFlow::Break(Bad::unsigned(unsigned, name(piece.segment), piece.line)),
         })
     })?;
     if let Some(bad) = bad {

@@ -125,6 +125,8 @@ impl Chain {
 pub struct Line<'a> {
     /// Its number.
     pub seq: u64,
+    /// When it was written: RFC 3339 in UTC with microseconds, in a record that a host wrote. It sorts as text.
+    pub time: &'a str,
     /// What happened.
     pub event: Event,
     /// The link that it holds to the line before.
@@ -151,12 +153,14 @@ impl<'a> Line<'a> {
             let digit = b.is_ascii_digit().then(|| u64::from(b - b'0'))?;
             seq.checked_mul(10)?.checked_add(digit)
         })?;
-        let rest = rest.strip_prefix(b",\"time\":\"")?.get(Self::TIME..)?.strip_prefix(b"\",\"event\":\"")?;
+        let (time, rest) = rest.strip_prefix(b",\"time\":\"")?.split_at_checked(Self::TIME)?;
+        let time = str::from_utf8(time).ok()?;
+        let rest = rest.strip_prefix(b"\",\"event\":\"")?;
         let name = &rest[..rest.iter().take(32).position(|b| *b == b'"')?];
         let event = Event::ALL.into_iter().find(|event| event.as_str().as_bytes() == name)?;
         let tail = bytes.len().checked_sub(Self::TAIL).map(|at| &bytes[at..])?;
         let prev = Link::parse(tail.strip_prefix(b",\"prev\":\"")?.strip_suffix(b"\"}")?)?;
-        Some(Self { seq, event, prev, bytes })
+        Some(Self { seq, time, event, prev, bytes })
     }
 
     /// The link that the next line must hold.
@@ -235,7 +239,7 @@ mod tests {
         );
         assert_eq!(line(&entry), expected);
         let read = Line::read(expected.as_bytes()).unwrap();
-        assert_eq!((read.seq, read.event, read.prev), (1, Event::Start, Link::START));
+        assert_eq!((read.seq, read.time, read.event, read.prev), (1, TIME, Event::Start, Link::START));
     }
 
     /// A04, A05.

@@ -109,12 +109,12 @@ impl Verifier {
         self
     }
 
-    /// Takes the next line, without its LF.
+    /// Takes the next line, without its LF, and gives it taken apart.
     ///
     /// # Errors
     ///
     /// The first record that is not as it was written. What comes after it says nothing any more.
-    pub fn line(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+    pub fn line<'a>(&mut self, bytes: &'a [u8]) -> Result<Line<'a>, Problem> {
         let taken = self.take(bytes);
         // A first line that the second does not follow says nothing about where the log begins.
         taken.map_err(
@@ -134,7 +134,7 @@ impl Verifier {
         (!said).then(|| problem(1, ProblemKind::Gap { to }))
     }
 
-    fn take(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+    fn take<'a>(&mut self, bytes: &'a [u8]) -> Result<Line<'a>, Problem> {
         let line = Line::read(bytes);
         if let Some(line) = line.filter(|line| self.last.is_none() && line.seq > 1) {
             self.begin = Some((line.seq - 1, line.prev));
@@ -174,7 +174,7 @@ impl Verifier {
         }
         self.last = Some((line.prev, link));
         self.verified.records += 1;
-        Ok(())
+        Ok(line)
     }
 
     /// Whether a checkpoint is signed with the key; any other line, and a log without a key, is not.
@@ -299,7 +299,7 @@ mod tests {
 
     fn verify(lines: &[Vec<u8>], rest: &[u8]) -> Result<Verified, Problem> {
         let mut verifier = Verifier::new().key(signer().public());
-        lines.iter().try_for_each(|line| verifier.line(line))?;
+        lines.iter().try_for_each(|line| verifier.line(line).map(drop))?;
         verifier.finish(rest)
     }
 
@@ -399,7 +399,7 @@ mod tests {
         let receipt = Link::to(&lines[4]);
         let check = |lines: &[Vec<u8>]| {
             let mut verifier = Verifier::new().key(signer().public()).expect(receipt);
-            lines.iter().try_for_each(|line| verifier.line(line))?;
+            lines.iter().try_for_each(|line| verifier.line(line).map(drop))?;
             verifier.finish(b"")
         };
         assert_eq!(check(&lines).unwrap().receipt, Some(5));
@@ -419,14 +419,14 @@ mod tests {
     #[test]
     fn a_checkpoint_of_another_key_does_not_verify() {
         let mut verifier = Verifier::new().key(Signer::from_seed(&[8; 32]).public());
-        let found = log(&["a"]).iter().try_for_each(|line| verifier.line(line));
+        let found = log(&["a"]).iter().try_for_each(|line| verifier.line(line).map(drop));
         assert_eq!(found, Err(Problem { seq: 2, kind: ProblemKind::Signature }));
     }
 
     #[test]
     fn without_a_key_nothing_counts_as_covered() {
         let mut verifier = Verifier::new();
-        log(&["a"]).iter().for_each(|line| verifier.line(line).unwrap());
+        log(&["a"]).iter().for_each(|line| assert!(verifier.line(line).is_ok()));
         let verified = verifier.finish(b"").unwrap();
         assert_eq!((verified.checkpoints, verified.covered, verified.covers_end()), (1, 0, false));
     }
