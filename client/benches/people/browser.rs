@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
@@ -36,24 +36,27 @@ impl Browser {
         Self { _place: place, child, to: to_end, from: BufReader::new(from_end), asked: 0 }
     }
 
-    /// How long after it began to open a page something of it was painted.
-    pub(crate) fn first_paint(mut self, page: &Path) -> Duration {
+    /// How long after it began to open a page something of it was painted (the first entry of Paint Timing), and all of it was there.
+    pub(crate) fn opens(mut self, page: &Path) -> (Duration, Duration) {
         let target = self.ask(None, "Target.createTarget", &json!({"url": "about:blank"}));
         let attach = json!({"targetId": target["targetId"], "flatten": true});
         let session =
             self.ask(None, "Target.attachToTarget", &attach)["sessionId"].as_str().unwrap().to_owned();
         let url = format!("file://{}", page.display());
         self.ask(Some(&session), "Page.navigate", &json!({"url": url}));
-        let expression =
-            "performance.getEntriesByType('paint').map(e => e.startTime).sort((a, b) => a - b)[0] ?? -1";
-        let deadline = Instant::now() + Duration::from_secs(60);
-        loop {
-            let told = self.ask(Some(&session), "Runtime.evaluate", &json!({"expression": expression}));
-            if let Some(painted) = told["result"]["value"].as_f64().filter(|at| *at >= 0.0) {
-                return Duration::from_secs_f64(painted / 1000.0);
-            }
-            assert!(Instant::now() < deadline, "the page was never painted: {told}");
-        }
+        // The page is told to call back: asking it again and again would take the time that is measured.
+        let mut when = |entry: &str, time: &str| {
+            let expression = format!(
+                "new Promise(told => new PerformanceObserver(list => {{
+                    for (const entry of list.getEntries()) if (entry.{time} > 0) told(entry.{time});
+                }}).observe({{type: '{entry}', buffered: true}}))"
+            );
+            let asked = json!({"expression": expression, "awaitPromise": true});
+            let told = self.ask(Some(&session), "Runtime.evaluate", &asked);
+            let at = told["result"]["value"].as_f64();
+            Duration::from_secs_f64(at.unwrap_or_else(|| panic!("the page told no time: {told}")) / 1000.0)
+        };
+        (when("paint", "startTime"), when("navigation", "loadEventEnd"))
     }
 
     fn ask(&mut self, session: Option<&str>, method: &str, params: &Value) -> Value {

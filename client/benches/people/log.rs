@@ -184,7 +184,7 @@ fn evidence(bytes: &[u8]) -> Evidence {
 fn picture_bytes(number: usize) -> Vec<u8> {
     let seed = u32::try_from(number).unwrap();
     let noise = |x: u32, y: u32| {
-        (x.wrapping_mul(2_654_435_761) ^ y.wrapping_mul(40_503) ^ seed.wrapping_mul(97)) >> 13
+        (x.wrapping_mul(2_654_435_761) ^ y.wrapping_mul(40_503) ^ seed.wrapping_mul(0x9e37_79b9)) >> 13
     };
     let picture = RgbImage::from_fn(1920, 1080, |x, y| {
         let in_window = (x / 480 + y / 270 + seed) % 3 != 0;
