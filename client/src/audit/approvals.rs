@@ -11,7 +11,7 @@ use llm_os_core::audit::{Event, Line, PublicKey};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::Failure;
-use crate::screen::{plain, say};
+use crate::screen::plain;
 
 /// Follows the approvals of a log.
 #[derive(Debug)]
@@ -25,6 +25,7 @@ pub(super) struct Approvals {
     count: u64,
     signed: u64,
     earlier: u64,
+    unproven: u64,
 }
 
 #[derive(Debug)]
@@ -107,11 +108,15 @@ impl Approvals {
         };
         let signers = file.map(read).transpose()?;
         let verified = BTreeMap::new();
-        Ok(Self { signers, host, verified, is_cut: None, count: 0, signed: 0, earlier: 0 })
+        Ok(Self { signers, host, verified, is_cut: None, count: 0, signed: 0, earlier: 0, unproven: 0 })
     }
 
     /// Takes the next record.
     pub(super) fn line(&mut self, line: &Line<'_>) -> Result<(), Unsigned> {
+        self.is_proven(line).inspect_err(|_| self.unproven += 1)
+    }
+
+    fn is_proven(&mut self, line: &Line<'_>) -> Result<(), Unsigned> {
         self.is_cut.get_or_insert(line.seq > 1);
         if line.event == Event::Approved {
             let approval: Approval = read(line)?;
@@ -175,22 +180,26 @@ impl Approvals {
         (count + earlier > 0).then_some(Told { count, signed, verified: self.signers.is_some(), earlier })
     }
 
-    /// Tells what was found of the approvals.
-    pub(super) fn say(&self) {
+    /// What was found of the approvals.
+    pub(super) fn words(&self) -> Vec<String> {
         let Self { count, signed, earlier, .. } = self;
-        if *earlier > 0 {
-            say(&format!(
+        let earlier = (*earlier > 0).then(|| {
+            format!(
                 "{earlier} actions ran on approvals that are older than the first record that is left: nothing proves these"
-            ));
-        }
-        match (count, &self.signers) {
-            (0, _) => {}
-            (_, Some(_)) => say(&format!("approvals: {count}, each signed by a key of the file")),
-            (_, None) if *signed == 0 => say(&format!("approvals: {count}, none of them signed")),
-            (_, None) => say(&format!(
+            )
+        });
+        let found = match (count, &self.signers) {
+            (0, _) => None,
+            (_, Some(_)) if self.unproven > 0 => {
+                Some(format!("approvals: {count}; what is marked no key of the file signed"))
+            }
+            (_, Some(_)) => Some(format!("approvals: {count}, each signed by a key of the file")),
+            (_, None) if *signed == 0 => Some(format!("approvals: {count}, none of them signed")),
+            (_, None) => Some(format!(
                 "approvals: {count}, {signed} of them with a signature, which was not verified: give --signers FILE"
             )),
-        }
+        };
+        earlier.into_iter().chain(found).collect()
     }
 }
 

@@ -12,6 +12,7 @@ use clap::Args;
 use llm_os_core::audit::PublicKey;
 use sha2::{Digest, Sha256};
 
+use crate::audit::approvals::Approvals;
 use crate::audit::filter::{Filter, FilterArgs};
 use crate::audit::segments::list;
 use crate::audit::verify::key;
@@ -23,6 +24,7 @@ mod html;
 mod pictures;
 mod plan;
 mod store;
+mod top;
 
 use collect::{Collected, Item, collect};
 use html::Html;
@@ -56,6 +58,9 @@ pub(crate) struct ReportArgs {
     /// The host's public key (audit.pub).
     #[arg(long, value_name = "FILE")]
     pubkey: Option<PathBuf>,
+    /// The approvers' keys, as confirmation.approvers of the host names them: an approval that none of them signed is marked.
+    #[arg(long, value_name = "FILE")]
+    signers: Option<PathBuf>,
     /// The page's title.
     #[arg(long, default_value = "llm-os audit report")]
     title: String,
@@ -80,17 +85,18 @@ pub(super) fn report(dir: &Path, args: ReportArgs) -> Result<Exit, Failure> {
     let filter = Filter::new(&filter, SystemTime::now())?;
     let segments = list(dir)?;
     let key = key(dir, args.pubkey)?;
+    let approvals = Approvals::new(args.signers.as_deref(), key)?;
     let store = Store(args.evidence.unwrap_or_else(|| dir.join("../evidence")));
     let mut target = Target::open(&output)?;
     let length = segments.iter().filter_map(|path| path.metadata().ok()).map(|data| data.len()).sum();
     let mut progress = Progress::new("reading", length, false);
-    let collected = collect(&segments, key, filter, &mut progress)?;
+    let collected = collect(&segments, key, approvals, filter, &mut progress)?;
     drop(progress);
     write(&collected, key, &args.title, &store, &mut |html| {
         target.file.write_all(html.as_str().as_bytes()).map_err(|source| unwritten(&output, source))
     })?;
     target.finish()?;
-    Ok(if collected.problem.is_none() { Exit::Ok } else { Exit::Failed })
+    Ok(if collected.problems.is_empty() { Exit::Ok } else { Exit::Failed })
 }
 
 fn write(
@@ -112,8 +118,8 @@ fn write(
         .raw("</style></head><body><header><h1>")
         .text(title)
         .raw("</h1>");
-    verdict(&mut html, page, key);
-    totals(&mut html, page);
+    top::verdict(&mut html, page, key);
+    top::totals(&mut html, page);
     html.raw("</header><fieldset class=filters><legend>Show only</legend>");
     html.raw("<label><input type=checkbox class=f id=f-refused> refused</label><label><input type=checkbox class=f id=f-confirmed> confirmed</label>");
     html.raw("<label><input type=checkbox class=f id=f-failed> failed</label><label><input type=checkbox class=f id=f-allowed> ran</label>");
@@ -132,7 +138,7 @@ fn write(
             }
             Item::Break(why) => {
                 let mut html = Html::default();
-                html.raw("<p class=break>The log does not verify from here: ").text(why).raw("</p>\n");
+                html.raw("<p class=break>").text(why).raw("</p>\n");
                 html
             }
         })?;
@@ -140,57 +146,6 @@ fn write(
     out(Html::default().raw("</main><svg class=defs aria-hidden=true><defs>\n"))?;
     pictures.finish(store, &mut *out)?;
     out(Html::default().raw("</defs></svg></body></html>\n"))
-}
-
-fn verdict(html: &mut Html, page: &Collected, key: Option<PublicKey>) {
-    match (&page.verified, &page.problem) {
-        (Some(verified), None) => {
-            html.raw("<p class=\"verdict good\">The whole log verifies: ")
-                .number(verified.records)
-                .raw(" records, ");
-            html.number(verified.checkpoints)
-                .raw(" checkpoints, signatures up to record ")
-                .number(verified.covered);
-            match key {
-                Some(key) => html.raw(", key <code>").text(&key.to_string()).raw("</code>."),
-                None => html.raw(". No signature was checked, since no key was given."),
-            };
-        }
-        (_, problem) => {
-            html.raw("<p class=\"verdict bad bad\">The log does not verify: ")
-                .text(problem.as_deref().unwrap_or("unknown"));
-            html.raw(". What follows the break proves nothing.");
-        }
-    }
-    html.raw("</p>");
-    if page.torn > 0 {
-        html.raw("<p class=break>The log ends within a line (").number(page.torn);
-        html.raw(" bytes): the host is writing it now, or was killed and closes it at its next start.</p>");
-    }
-}
-
-fn totals(html: &mut Html, page: &Collected) {
-    let totals = &page.totals;
-    html.raw("<dl>");
-    let counts: [(&'static str, u64); 8] = [
-        ("Plans", totals.plans),
-        ("Actions that ran", totals.actions),
-        ("Allowed by policy", totals.allowed),
-        ("Confirmed by a human", totals.confirmed),
-        ("Denied or refused", totals.refused),
-        ("Failed", totals.failed),
-        ("Bytes of outputs", totals.output_bytes),
-        ("Bytes of the log", page.bytes),
-    ];
-    for (label, count) in counts {
-        html.raw("<dt>").raw(label).raw("</dt><dd>").number(count).raw("</dd>");
-    }
-    html.raw("<dt>Approvals</dt><dd>");
-    for (uid, count) in &totals.approvers {
-        html.number(*count).raw(" by user ").number(*uid).raw(" ");
-    }
-    html.raw("</dd><dt>Time</dt><dd>").text(totals.first.as_deref().unwrap_or("none")).raw(" to ");
-    html.text(totals.last.as_deref().unwrap_or("none")).raw("</dd></dl>");
 }
 
 /// Where the page goes: a file beside its place until it is complete.

@@ -66,8 +66,8 @@ pub(super) fn verify(args: VerifyArgs, pretty: bool) -> Result<Exit, Failure> {
     }
     match read(&segments, verifier, &mut approvals)? {
         Ok(verified) => {
-            say_what_holds(&verified, key.is_some());
-            approvals.say();
+            let words = [holds(&verified, key.is_some()), approvals.words()].concat();
+            words.iter().for_each(|sentence| screen::say(sentence));
             let covers_end = verified.covers_end();
             let Verified { records, retired, head, checkpoints, covered, receipt } = verified;
             let report = Report {
@@ -174,24 +174,23 @@ pub(super) fn key(dir: &Path, named: Option<PathBuf>) -> Result<Option<PublicKey
     PublicKey::parse(&text).map(Some).ok_or_else(|| Failure::Usage(what()))
 }
 
-fn say_what_holds(verified: &Verified, with_key: bool) {
-    let records = verified.records;
-    if verified.retired > 0 {
-        let retired = verified.retired;
-        screen::say(&format!(
-            "the first {retired} records were removed by the host, as audit.retention says"
-        ));
-    }
-    screen::say(&match (with_key, verified.covers_end()) {
-        (true, true) => format!("the log verifies: {records} records, signed to the end"),
-        (true, false) => format!(
-            "the log verifies: {records} records, signed up to {}; that none is missing after the last, a receipt tells (--expect)",
-            verified.covered
-        ),
-        (false, _) => {
+/// What a log that verifies proves.
+pub(super) fn holds(verified: &Verified, with_key: bool) -> Vec<String> {
+    let Verified { records, retired, covered, .. } = verified;
+    let receipt = "that none is missing after the last, a receipt tells (--expect)";
+    let removed = (*retired > 0)
+        .then(|| format!("the first {retired} records were removed by the host, as audit.retention says"));
+    let proven = match (with_key, verified.covers_end(), covered) {
+        (true, true, _) => format!("the log verifies: {records} records, signed to the end"),
+        (true, false, 0) => format!("the log verifies: {records} records, none signed yet; {receipt}"),
+        (true, false, _) => {
+            format!("the log verifies: {records} records, signed up to record {covered}; {receipt}")
+        }
+        (false, ..) => {
             format!("the chain of {records} records verifies; no signature was checked: give --pubkey FILE")
         }
-    });
+    };
+    removed.into_iter().chain([proven]).collect()
 }
 
 fn print(report: &impl Serialize, pretty: bool) -> Result<(), Failure> {

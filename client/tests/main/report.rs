@@ -119,7 +119,7 @@ fn a_browser_shows_what_a_host_did_and_nothing_that_was_asked_becomes_markup() {
     assert_eq!(fs::metadata(&page).unwrap().permissions().mode() & 0o777, 0o600);
     let (dom, net) = browse(&page, 360, &["--dump-dom"]);
     for said in [
-        "The whole log verifies",
+        "the log verifies: ",
         "reading is harmless",
         "that is secret",
         "&lt;script&gt;",
@@ -189,12 +189,24 @@ fn a_log_that_does_not_verify_opens_with_the_break_marked() {
     let text = |lines: &mut Vec<Vec<u8>>, at: usize, from: &str, to: &str| {
         lines[at] = String::from_utf8(lines[at].clone()).unwrap().replacen(from, to, 1).into_bytes();
     };
-    check("whole", &|_| {}, "", (0, "The whole log verifies"));
+    check("whole", &|_| {}, "", (0, "the log verifies: "));
     check("flipped", &|lines| text(lines, 1, "harmless", "harmlesz"), "", (1, "The chain breaks here"));
     check("removed", &|lines| drop(lines.remove(2)), "", (1, "are missing"));
-    check("swapped", &|lines| lines.swap(2, 3), "", (1, "does not verify from here"));
+    check("swapped", &|lines| lines.swap(2, 3), "", (1, "the log does not verify: record "));
     check("garbage", &|lines| lines[2] = b"<b>\x1b[2J".to_vec(), "", (1, "&lt;b&gt;\\u001b[2J"));
     check("torn", &|_| {}, "{\"seq\":9", (0, "The log ends within a line (8 bytes)"));
+}
+
+/// A picture whose header says another size than it has.
+fn claims(png: &[u8], width: u32, height: u32) -> Vec<u8> {
+    let mut png = png.to_vec();
+    png[16..20].copy_from_slice(&width.to_be_bytes());
+    png[20..24].copy_from_slice(&height.to_be_bytes());
+    let crc = png[12..29].iter().fold(!0_u32, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 * (crc & 1)))
+    });
+    png[29..33].copy_from_slice(&(!crc).to_be_bytes());
+    png
 }
 
 /// A log of one click and one output on evidence made by hand.
@@ -223,8 +235,12 @@ fn evidence_is_shown_once_and_what_is_missing_or_damaged_is_said_at_its_place() 
     let gone = Evidence { sha256: "0".repeat(64), ..damaged.clone() };
     let outside = Evidence { sha256: "../../../../etc/passwd".to_owned(), ..damaged.clone() };
     let diff = keep("diff", b"@@ -1 +1 @@\n-old <b>\n+new\n");
-    let evidence =
-        vec![shown.clone(), shown, damaged, gone, outside, diff, keep("output", output.as_bytes())];
+    let (bomb, wide) = (claims(&png, 16_384, 16_384), claims(&png, u32::MAX, 1));
+    assert_eq!(claims(&png, 1600, 900), png, "the sum is the one of PNG");
+    let [bomb, wide, other] =
+        [bomb.as_slice(), &wide, b"<svg onload=alert(1)>"].map(|bytes| keep("picture", bytes));
+    let output = keep("output", output.as_bytes());
+    let evidence = vec![shown.clone(), shown, damaged, gone, outside, diff, output, bomb, wide, other];
     let what =
         What { action: "mouse.click".to_owned(), index: 0, params: None, danger: false, effects: Vec::new() };
     let entries = [
@@ -243,6 +259,9 @@ fn evidence_is_shown_once_and_what_is_missing_or_damaged_is_said_at_its_place() 
     assert_eq!(report(&dir.path().join("audit"), &page, &[]).code, 0);
     let html = fs::read_to_string(&page).unwrap();
     assert_eq!((html.matches("href=\"data:").count(), html.matches("<use href=\"#p0\"").count()), (1, 3));
+    let damaged = html.matches("damaged: it cannot be decoded").count();
+    assert_eq!((damaged, html.matches("no picture that can be shown").count()), (1, 2), "{html}");
+    assert!(!html.contains("onload"));
     for said in [
         "damaged: it has another digest",
         "no longer there",

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use llm_os_core::audit::{Line, ProblemKind, PublicKey, Verified, Verifier, printable};
+use llm_os_core::audit::{Line, Problem, ProblemKind, PublicKey, Verified, Verifier, printable};
 use serde_json::Value;
 
+use crate::audit::approvals::{Approvals, Unsigned};
 use crate::audit::filter::Filter;
 use crate::audit::read::each;
 use crate::exit::Failure;
@@ -15,12 +16,16 @@ use crate::progress::Progress;
 /// How much is shown of what is no record.
 const SHOWN: usize = 2048;
 
+const NOT_AS_WRITTEN: &str = "The chain breaks here: this record is not as it was written.";
+
 /// What the page is about.
 #[derive(Debug, Default)]
 pub(super) struct Collected {
     pub(super) verified: Option<Verified>,
-    /// Why it does not verify.
-    pub(super) problem: Option<String>,
+    /// Why it does not verify, and what is not proven.
+    pub(super) problems: Vec<String>,
+    /// What was found of the approvals.
+    pub(super) approvals: Vec<String>,
     /// Bytes after the last complete line.
     pub(super) torn: u64,
     pub(super) bytes: u64,
@@ -37,7 +42,7 @@ pub(super) enum Item {
     Event(Record),
     /// Not a record.
     Malformed { place: String, text: String },
-    /// Here the log does not verify.
+    /// Here something is wrong with the log.
     Break(String),
 }
 
@@ -45,7 +50,8 @@ pub(super) enum Item {
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) line: Box<[u8]>,
-    pub(super) broken: bool,
+    /// What is wrong with it.
+    pub(super) mark: Option<String>,
 }
 
 /// Counts over what is shown.
@@ -72,6 +78,7 @@ pub(super) struct Totals {
 pub(super) fn collect(
     segments: &[PathBuf],
     key: Option<PublicKey>,
+    mut approvals: Approvals,
     mut filter: Filter,
     progress: &mut Progress,
 ) -> Result<Collected, Failure> {
@@ -89,35 +96,41 @@ pub(super) fn collect(
             page.torn = piece.bytes.len() as u64;
             return Ok(ControlFlow::Continue(()));
         }
-        let name = || {
+        let place = || {
             let name = segments[piece.segment].file_name().unwrap_or_default().to_string_lossy();
             format!("line {} of {name}", piece.line)
         };
-        let line = Line::read(piece.bytes);
-        let mut broken = false;
-        if let Some(Err(problem)) =
-            verifier.as_mut().map(|v| v.line(if piece.torn { b"" } else { piece.bytes }))
-        {
-            verifier = None;
-            let told = format!("{problem} ({})", name());
-            let gap = matches!(problem.kind, ProblemKind::Gap { .. });
-            if !page.mark(problem.seq.min(last_seq), problem.seq <= last_seq) {
-                page.items.push(Item::Break(told.clone()));
-                broken = !gap;
+        let verified = verifier.as_mut().map(|v| v.line(if piece.torn { b"" } else { piece.bytes }));
+        let mut mark = None;
+        let line = match verified {
+            Some(Ok(line)) => {
+                if let Err(Unsigned { seq, message }) = approvals.line(&line) {
+                    page.problems.push(format!("no person is proven: record {seq}: {message} ({})", place()));
+                    mark = Some(format!("No person is proven: {message}."));
+                }
+                Some(line)
             }
-            page.problem = Some(told);
+            Some(Err(problem)) => {
+                verifier = None;
+                mark = page.breaks(&problem, last_seq, &place());
+                Line::read(piece.bytes)
+            }
+            None => Line::read(piece.bytes),
+        };
+        last_seq = line.as_ref().map_or(last_seq, |line| line.seq);
+        let is_passed_over = mark.is_none() && line.as_ref().is_some_and(|line| !filter.may_match(line));
+        if is_passed_over {
+            return Ok(ControlFlow::Continue(()));
         }
-        last_seq = line.map_or(last_seq, |line| line.seq);
-        let record = line.and_then(|line| serde_json::from_slice::<Value>(line.bytes).ok());
-        match record {
+        match line.and_then(|line| serde_json::from_slice::<Value>(line.bytes).ok()) {
             Some(record) if filter.matches(&record) => {
                 page.totals.count(&record);
-                groups.add(&mut page.items, &record, Record { line: piece.bytes.into(), broken });
+                groups.add(&mut page.items, &record, Record { line: piece.bytes.into(), mark });
             }
-            Some(_) => {}
+            Some(_) => page.items.extend(mark.map(Item::Break)),
             None => {
                 let shown = &piece.bytes[..piece.bytes.len().min(SHOWN)];
-                page.items.push(Item::Malformed { place: name(), text: printable(shown).into_owned() });
+                page.items.push(Item::Malformed { place: place(), text: printable(shown).into_owned() });
             }
         }
         Ok(ControlFlow::Continue(()))
@@ -125,27 +138,44 @@ pub(super) fn collect(
     match verifier.map(|verifier| verifier.finish(b"")) {
         Some(Ok(verified)) => page.verified = Some(verified),
         Some(Err(problem)) => {
-            page.mark(problem.seq, true);
-            page.items.push(Item::Break(problem.to_string()));
-            page.problem = Some(problem.to_string());
+            page.mark(problem.seq);
+            page.problems.insert(0, does_not_verify(&problem, "its end"));
+            page.items.push(Item::Break(does_not_verify(&problem, "its end")));
         }
         None => {}
     }
+    page.approvals = approvals.words();
     page.totals.plans = page.items.iter().filter(|item| matches!(item, Item::Plan(_))).count() as u64;
     Ok(page)
 }
 
+fn does_not_verify(problem: &Problem, place: &str) -> String {
+    format!("the log does not verify: {problem} ({place}); what follows proves nothing")
+}
+
 impl Collected {
+    /// Says that the log does not verify from here. Gives the mark of the record here, unless an earlier one is it.
+    fn breaks(&mut self, problem: &Problem, last_seq: u64, place: &str) -> Option<String> {
+        let told = does_not_verify(problem, place);
+        self.problems.insert(0, told.clone());
+        let is_earlier = problem.seq <= last_seq && self.mark(problem.seq);
+        if is_earlier {
+            return None;
+        }
+        self.items.push(Item::Break(told));
+        (!matches!(problem.kind, ProblemKind::Gap { .. })).then(|| NOT_AS_WRITTEN.to_owned())
+    }
+
     /// Marks an earlier record as the one that is not as it was written. `false` where it is not shown.
-    fn mark(&mut self, seq: u64, earlier: bool) -> bool {
+    fn mark(&mut self, seq: u64) -> bool {
         let start = format!("{{\"seq\":{seq},");
         let records = self.items.iter_mut().rev().flat_map(|item| match item {
             Item::Plan(records) => records.iter_mut().rev().collect::<Vec<_>>(),
             Item::Event(record) => vec![record],
             Item::Malformed { .. } | Item::Break(_) => Vec::new(),
         });
-        let mut found = records.filter(|record| earlier && record.line.starts_with(start.as_bytes()));
-        found.next().map(|record| record.broken = true).is_some()
+        let mut found = records.filter(|record| record.line.starts_with(start.as_bytes()));
+        found.next().map(|record| record.mark = Some(NOT_AS_WRITTEN.to_owned())).is_some()
     }
 }
 

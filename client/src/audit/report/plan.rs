@@ -9,13 +9,15 @@ use crate::audit::report::html::Html;
 use crate::audit::report::pictures::{Pictures, taken};
 use crate::audit::report::store::Store;
 
+/// A record, and what is wrong with it.
+type Told<'a> = (Value, Option<&'a str>);
+
 /// How much of one text is shown.
 const CUT: usize = 64 << 10;
 
 /// Shows the records of a plan.
 pub(super) fn plan(records: &[Record], store: &Store, pictures: &mut Pictures) -> Html {
-    let read = |record: &Record| (serde_json::from_slice(&record.line).unwrap_or_default(), record.broken);
-    let records: Vec<(Value, bool)> = records.iter().map(read).collect();
+    let records: Vec<Told<'_>> = records.iter().map(told).collect();
     let any = |test: &dyn Fn(&Value) -> bool| records.iter().any(|(record, _)| test(record));
     let mut html = Html::default();
     html.raw("<article class=\"item");
@@ -26,7 +28,7 @@ pub(super) fn plan(records: &[Record], store: &Store, pictures: &mut Pictures) -
         (" failed", any(&|r| is(r, &["interrupted"]) || r["outcome"]["status"] == "failed")),
         (" allowed", any(&|r| is(r, &["intent"]))),
         (" picture", any(&|r| r["evidence"].to_string().contains("picture"))),
-        (" broken", records.iter().any(|(_, broken)| *broken)),
+        (" broken", records.iter().any(|(_, mark)| mark.is_some())),
     ];
     classes.iter().filter(|(_, on)| *on).for_each(|(class, _)| {
         html.raw(class);
@@ -47,7 +49,7 @@ pub(super) fn plan(records: &[Record], store: &Store, pictures: &mut Pictures) -
         }
     }
     html.raw("</p>");
-    let mut actions: BTreeMap<Option<u64>, Vec<&(Value, bool)>> = BTreeMap::new();
+    let mut actions: BTreeMap<Option<u64>, Vec<&Told<'_>>> = BTreeMap::new();
     for record in &records {
         let index = record.0["what"]["index"].as_u64().or(record.0["data"]["index"].as_u64());
         actions.entry(index).or_default().push(record);
@@ -58,8 +60,8 @@ pub(super) fn plan(records: &[Record], store: &Store, pictures: &mut Pictures) -
             asked(&mut html, steps);
         }
         html.raw("<ol>");
-        for (record, broken) in steps {
-            step(&mut html, record, *broken, store, pictures);
+        for (record, mark) in steps {
+            step(&mut html, record, *mark, store, pictures);
         }
         html.raw("</ol></section>");
     }
@@ -67,15 +69,19 @@ pub(super) fn plan(records: &[Record], store: &Store, pictures: &mut Pictures) -
     html
 }
 
+fn told(record: &Record) -> Told<'_> {
+    (serde_json::from_slice(&record.line).unwrap_or_default(), record.mark.as_deref())
+}
+
 /// Shows what is no plan's.
 pub(super) fn event(record: &Record) -> Html {
     let mut html = Html::default();
-    let value: Value = serde_json::from_slice(&record.line).unwrap_or_default();
+    let (value, mark) = told(record);
     html.raw("<article class=\"item event");
-    html.raw(if record.broken { " broken" } else { "" });
+    html.raw(if mark.is_some() { " broken" } else { "" });
     html.raw(if value["event"] == "refused" || value["event"] == "summary" { " refused" } else { "" });
     html.raw("\">");
-    head(&mut html, &value, record.broken);
+    head(&mut html, &value, mark);
     if !value["why"].is_null() {
         html.raw("<p>In the requester's words:</p><blockquote>")
             .lines(&cut(&plain(&value["why"])))
@@ -92,7 +98,7 @@ pub(super) fn event(record: &Record) -> Html {
     html
 }
 
-fn names(records: &[(Value, bool)]) -> String {
+fn names(records: &[Told<'_>]) -> String {
     let mut names = Vec::new();
     for (record, _) in records {
         let listed = record["data"]["actions"].as_array().into_iter().flatten();
@@ -105,7 +111,7 @@ fn names(records: &[(Value, bool)]) -> String {
     if names.is_empty() { "plan".to_owned() } else { names.join(", ") }
 }
 
-fn asked(html: &mut Html, steps: &[&(Value, bool)]) {
+fn asked(html: &mut Html, steps: &[&Told<'_>]) {
     let field = |name: &str| steps.iter().rev().map(|(r, _)| &r["what"][name]).find(|v| !v.is_null());
     html.raw("<h4>").text(&field("action").map(plain).unwrap_or_default()).raw("</h4>");
     if let Some((record, _)) = steps.iter().find(|(record, _)| record["why"].is_string()) {
@@ -126,9 +132,9 @@ fn asked(html: &mut Html, steps: &[&(Value, bool)]) {
     html.raw("</ul>");
 }
 
-fn step(html: &mut Html, record: &Value, broken: bool, store: &Store, pictures: &mut Pictures) {
+fn step(html: &mut Html, record: &Value, mark: Option<&str>, store: &Store, pictures: &mut Pictures) {
     html.raw("<li>");
-    head(html, record, broken);
+    head(html, record, mark);
     let decision = &record["decision"];
     if decision.is_object() {
         html.raw("<p>Decision: <b>").text(&plain(&decision["decision"])).raw("</b></p><ul>");
@@ -166,9 +172,9 @@ fn step(html: &mut Html, record: &Value, broken: bool, store: &Store, pictures: 
     html.raw("</li>");
 }
 
-fn head(html: &mut Html, record: &Value, broken: bool) {
-    if broken {
-        html.raw("<p class=break>The chain breaks here: this record is not as it was written.</p>");
+fn head(html: &mut Html, record: &Value, mark: Option<&str>) {
+    if let Some(mark) = mark {
+        html.raw("<p class=break>").text(mark).raw("</p>");
     }
     let event = record["event"].as_str().unwrap_or_default();
     let bad = matches!(event, "refused" | "denied" | "token_burnt" | "interrupted" | "halted" | "recovered");

@@ -85,6 +85,39 @@ fn the_approvals_of_a_log_are_verified_by_the_keys_of_a_file() {
     assert!(wrong.code == 2 && wrong.stderr.contains("line 1"), "{wrong:?}");
 }
 
+/// Which approvals nobody proves, page and exit code tell.
+#[test]
+fn the_page_marks_each_approval_that_no_key_of_a_file_signed() {
+    let keys = Keys::new();
+    let daemon = log(&keys);
+    let (dir, page) = (daemon.path("state/audit"), daemon.path("page.html"));
+    let report = |more: &[&str]| {
+        let fixed = ["audit", "report", dir.to_str().unwrap(), "-o", page.to_str().unwrap()];
+        let ran = daemon.llmsh(&[&fixed, more].concat());
+        (ran.code, fs::read_to_string(&page).unwrap())
+    };
+    let (code, html) = report(&[]);
+    assert!(code == 0 && html.contains("approvals: 2, 2 of them with a signature, which was not verified"));
+    let (code, html) = report(&["--signers", &keys.path("approvers")]);
+    assert!(code == 0 && html.contains("approvals: 2, each signed by a key of the file"));
+    assert!(!html.contains("No person is proven"));
+
+    let ann = format!("ann {}", fs::read_to_string(keys.path("ann.pub")).unwrap());
+    let list = keys.list("ann-alone", &[ann]);
+    let (code, html) = report(&["--signers", &list]);
+    assert!(
+        code == 1 && html.contains("<div class=\"verdict bad\"><p>no person is proven: record"),
+        "{html}"
+    );
+    // Bob's approval, and what ran on it.
+    assert_eq!(html.matches("<p class=break>No person is proven: ").count(), 2, "{html}");
+    let (code, html) = report(&["--signers", &list, "--session", "nobody"]);
+    assert!(
+        code == 1 && html.contains("<p class=break>No person is proven: "),
+        "a filter hides no mark: {html}"
+    );
+}
+
 #[test]
 fn an_approval_that_was_not_signed_is_found_in_a_log() {
     let keys = Keys::new();
