@@ -41,7 +41,7 @@ pub(super) fn verdict(html: &mut Html, page: &Collected, key: Option<PublicKey>)
 /// Counts over what the page shows.
 pub(super) fn totals(html: &mut Html, page: &Collected) {
     let totals = &page.totals;
-    html.raw("<dl>");
+    html.raw("<dl class=totals>");
     let counts: [(&'static str, u64); 8] = [
         ("Plans", totals.plans),
         ("Actions that ran", totals.actions),
