@@ -13,6 +13,7 @@ mod halt;
 mod mcp;
 mod peer;
 mod report;
+mod retired;
 mod schema;
 mod screen;
 mod send;
