@@ -10,6 +10,7 @@ mod daemon;
 mod examples;
 mod grants;
 mod halt;
+mod manual;
 mod mcp;
 mod peer;
 mod report;
