@@ -20,7 +20,8 @@ pub(crate) fn pages(command: Command, directory: Option<&Path>) -> ExitCode {
         Some(directory) => {
             std::fs::create_dir_all(directory).and_then(|()| clap_mangen::generate_to(command, directory))
         }
-        None => clap_mangen::Man::new(command).render(&mut io::stdout()),
+        // The pages in a directory are without it too: clap's own `help` has none.
+        None => clap_mangen::Man::new(command.disable_help_subcommand(true)).render(&mut io::stdout()),
     })
 }
 

@@ -67,9 +67,10 @@ impl Segment {
         Ok(if rest == 0 { Next::End } else { Next::Rest })
     }
 
-    /// Steps back before bytes that no LF ended yet.
+    /// Steps back before bytes that no LF ended yet, once.
     pub(super) fn again(&mut self) -> Result<(), Failure> {
         let back = i64::try_from(self.line.len()).unwrap_or(0);
+        self.line.clear();
         self.file.seek(SeekFrom::Current(-back)).map_err(|e| unreadable(&self.path, &e))?;
         Ok(())
     }

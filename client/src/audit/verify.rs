@@ -143,7 +143,7 @@ impl Bad {
             ProblemKind::Altered => ("altered", None),
             ProblemKind::Signature => ("signature", None),
             ProblemKind::Torn => ("torn", None),
-            ProblemKind::NoReceipt => ("no_receipt", None),
+            ProblemKind::NoReceipt { .. } => ("no_receipt", None),
         };
         let message = problem.kind.to_string();
         Self { verifies: false, seq: problem.seq, problem: name, message, missing_to, segment, line }

@@ -1,6 +1,7 @@
 //! The log, verified and shown from its files.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -253,6 +254,31 @@ fn a_followed_log_goes_on_through_a_rotation() {
     assert_eq!(next()["request_id"], "r-7");
     log.append(3, &intent("r-8", "why"));
     assert_eq!(next()["request_id"], "r-8");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// A host allocates what its next records fill; until then these are zeros.
+#[test]
+fn a_segment_in_use_is_followed_from_its_last_record_on() {
+    let mut log = Log::new();
+    let end = std::fs::metadata(log.segment(2)).unwrap().len();
+    for zeros in [100, 100_000] {
+        log.write(2, &vec![0; zeros]);
+        let newest = log.llmsh(&["tail", "audit", "-n", "2"]);
+        assert_eq!((newest.code, requests(&newest)), (0, vec![json!("r-6"), json!(null)]), "{newest:?}");
+    }
+    let mut command =
+        command(log.state.path(), log.state.path(), &["audit", "tail", "audit", "-f", "-n", "1"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(next()["event"], "checkpoint");
+    let mut line = Vec::new();
+    log.chain.append(&Body::of(&intent("r-7", "why")), TIME, &mut line);
+    let file = std::fs::OpenOptions::new().write(true).open(log.segment(2)).unwrap();
+    file.write_all_at(&line, end).unwrap();
+    assert_eq!(next()["request_id"], "r-7");
     child.kill().unwrap();
     child.wait().unwrap();
 }

@@ -5,6 +5,7 @@ mod golden;
 mod latency;
 mod previews;
 mod real;
+mod remote;
 
 use std::path::Path;
 

@@ -15,7 +15,7 @@ use crate::mcp::speaker::{POLICY, Speaker};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An `sshd` of this user on a free port, with keys of its own. It ends when this is dropped.
-struct Server {
+pub(crate) struct Server {
     dir: TempDir,
     port: u16,
     child: Child,
@@ -23,7 +23,7 @@ struct Server {
 
 #[allow(clippy::disallowed_methods, reason = "ssh is started here")]
 impl Server {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
         for key in ["host", "user"] {
@@ -57,7 +57,7 @@ impl Server {
     }
 
     /// `ssh [-tt] box llmsh ...`, with the sockets of a host.
-    fn llmsh(&self, daemon: &Daemon, terminal: bool, args: &[&str]) -> Command {
+    pub(crate) fn llmsh(&self, daemon: &Daemon, terminal: bool, args: &[&str]) -> Command {
         let mut command = Command::new("ssh");
         command.args(["-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]);
         command

@@ -156,8 +156,10 @@ impl Entry {
         }
         let (base64, _comment) = word(rest);
         let key = PublicKey::from_openssh(&format!("{kind} {base64}"));
-        let key =
-            key.map_err(|e| format!("its key cannot be read ({e}): copy the line of the .pub file again"))?;
+        let key = key.map_err(|e| {
+            let why = excerpt(&e.to_string());
+            format!("its key cannot be read ({why}): copy the line of the .pub file again")
+        })?;
         let key = key.key_data().clone();
         let fingerprint = fingerprint(&key);
         check(&key).map_err(|why| format!("the key {fingerprint} {why}"))?;

@@ -85,8 +85,14 @@ pub enum ProblemKind {
     )]
     Torn,
     /// The log ends before it, without the record that the receipt names.
-    #[error("the log ends before it and holds no record with the expected receipt: its end was cut off")]
-    NoReceipt,
+    #[error(
+        "the log ends before it and holds no record with the expected receipt: its end was cut off{}",
+        if *retired { ", or the record is one of those at its beginning that were retired" } else { "" }
+    )]
+    NoReceipt {
+        /// Whether the log begins after records that were retired: the record may be one of them.
+        retired: bool,
+    },
 }
 
 impl Verifier {
@@ -208,7 +214,8 @@ impl Verifier {
             return Err(problem(end + 1, ProblemKind::Torn));
         }
         if self.expect.is_some() && self.verified.receipt.is_none() {
-            return Err(problem(end + 1, ProblemKind::NoReceipt));
+            let retired = self.verified.retired > 0;
+            return Err(problem(end + 1, ProblemKind::NoReceipt { retired }));
         }
         self.verified.head = self.last.map(|(_, link)| link);
         Ok(self.verified)
@@ -406,7 +413,34 @@ mod tests {
         lines.truncate(4);
         let cut = verify(&lines, b"").unwrap();
         assert_eq!(cut.covered, 4);
-        assert_eq!(check(&lines), Err(Problem { seq: 5, kind: ProblemKind::NoReceipt }));
+        assert_eq!(check(&lines), Err(Problem { seq: 5, kind: ProblemKind::NoReceipt { retired: false } }));
+    }
+
+    #[test]
+    fn a_receipt_that_a_log_without_its_beginning_does_not_hold_may_be_of_what_was_retired() {
+        let all = log(&["a", "b", "c", "d"]);
+        let (seq, head) = (3, Link::to(&all[2]));
+        let (mut chain, mut bytes) = (Chain::after(6, Link::to(&all[5])), joined(&all[3..]));
+        let segments = serde_json::json!({"segments": [{"seq": seq, "head": head.as_str()}]});
+        let said = Entry { data: Some(segments), ..Entry::new(Event::Retired) };
+        chain.append(&Body::of(&said), TIME, &mut bytes);
+        chain.checkpoint(&signer(), TIME, &mut bytes);
+        let left = split(&bytes).0;
+        let check = |receipt: Link| {
+            let mut verifier = Verifier::new().key(signer().public()).expect(receipt);
+            left.iter().try_for_each(|line| verifier.line(line).map(drop))?;
+            verifier.finish(b"")
+        };
+        let kept = check(Link::to(&all[4])).unwrap();
+        assert_eq!((kept.retired, kept.receipt), (seq, Some(5)));
+        let problem = check(Link::to(&all[1])).unwrap_err();
+        assert_eq!(problem, Problem { seq: 9, kind: ProblemKind::NoReceipt { retired: true } });
+        let message = problem.to_string();
+        assert!(
+            message.contains("its end was cut off, or") && message.ends_with("were retired"),
+            "{message}"
+        );
+        assert!(!ProblemKind::NoReceipt { retired: false }.to_string().contains("retired"));
     }
 
     #[test]

@@ -56,6 +56,8 @@ fn every_man_page_renders_without_a_warning() {
     for name in ["llm-osd.1", "llm-osd-init.1", "llm-osd-policy-check.1"] {
         assert!(names.contains(&pages.join(name)), "{name}");
     }
+    let program = run(home.path(), &["man"]).stdout;
+    assert_eq!(fs::read(pages.join("llm-osd.1")).unwrap(), program, "the page on stdout is another");
     for page in names {
         let mut man = Command::new("man");
         let man = man.args(["--warnings", "-E", "UTF-8", "-l"]).arg(&page).env("LC_ALL", "C.UTF-8").output();

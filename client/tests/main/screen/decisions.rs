@@ -10,17 +10,17 @@ use super::*;
 use crate::daemon::binary;
 
 /// A caller that waits for the decision about a write, and goes on with it.
-struct Caller(Child);
+pub(super) struct Caller(Child);
 
 impl Caller {
-    fn writes(daemon: &Daemon, path: &Path) -> Self {
+    pub(super) fn writes(daemon: &Daemon, path: &Path) -> Self {
         let path = format!("path={}", path.to_str().unwrap());
         let args = ["do", "fs.write", &path, "mode=create", "content=hi", "--reason", "keep it", "--wait"];
         let mut command = daemon.command(&args);
         Self(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
 
-    fn code(mut self) -> i32 {
+    pub(super) fn code(mut self) -> i32 {
         self.0.wait().unwrap().code().unwrap()
     }
 }
@@ -32,7 +32,7 @@ impl Drop for Caller {
     }
 }
 
-fn events(daemon: &Daemon) -> Vec<String> {
+pub(super) fn events(daemon: &Daemon) -> Vec<String> {
     let records = daemon.records();
     let decided = records.iter().filter_map(|record| record["event"].as_str());
     decided.filter(|event| ["approved", "denied"].contains(event)).map(str::to_owned).collect()
@@ -98,10 +98,10 @@ fn enter_escape_other_words_and_keys_typed_ahead_approve_nothing() {
     assert!(!daemon.path("w/note.txt").exists());
 }
 
-/// The screen on which a write is asked about, and all of the word but Enter was typed.
-fn almost_approved(daemon: &Daemon, path: &Path) -> Tmux {
+/// Opens the screen of a write, and types all of the word but Enter.
+pub(super) fn almost_approved(daemon: &Daemon, path: &Path, open: impl Fn() -> Tmux) -> Tmux {
     hold(daemon, &plan("r-1", &[write(path, "hi")]));
-    let tmux = open(daemon, (100, 30));
+    let tmux = open();
     read_to_the_end(&tmux);
     ask(&tmux, "a");
     tmux.types("yes");
@@ -114,7 +114,7 @@ fn almost_approved(daemon: &Daemon, path: &Path) -> Tmux {
 fn a_terminal_that_is_closed_at_the_question_approves_nothing() {
     let daemon = host();
     let path = daemon.path("w/note.txt");
-    let tmux = almost_approved(&daemon, &path);
+    let tmux = almost_approved(&daemon, &path, || open(&daemon, (100, 30)));
     tmux.close();
     assert_eq!((daemon.pending().len(), events(&daemon), path.exists()), (1, Vec::new(), false));
 }
@@ -124,7 +124,7 @@ fn a_terminal_that_is_closed_at_the_question_approves_nothing() {
 fn an_approver_who_is_killed_at_the_question_approved_nothing_and_leaves_the_terminal_as_it_was() {
     let daemon = host();
     let path = daemon.path("w/note.txt");
-    let tmux = almost_approved(&daemon, &path);
+    let tmux = almost_approved(&daemon, &path, || open(&daemon, (100, 30)));
     let pid = rustix::process::Pid::from_raw(tmux.pid()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     let left = tmux.until_it_says("icanon");

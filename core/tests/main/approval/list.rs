@@ -1,5 +1,7 @@
 //! What a file of allowed signers may say.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use llm_os_core::approval::{Signers, SignersError};
 use ssh_key::PublicKey;
 use ssh_key::public::{Ed25519PublicKey, KeyData};
@@ -67,6 +69,17 @@ fn what_is_not_understood_completely_is_refused_with_its_line() {
     check(&format!("ann {ann}\r"), "control character \\r");
     check(&format!("ann\u{0} {ann}"), "control character");
     assert!(matches!(Signers::read(b"ann \xff"), Err(SignersError::Line { line: 1, .. })));
+}
+
+/// A key says its type once more, in its own bytes.
+#[test]
+fn what_a_key_says_of_itself_is_refused_in_printable_text() {
+    let says = "\u{1b}[2J\u{202e}\r\n";
+    let length = u32::try_from(says.len()).unwrap().to_be_bytes();
+    let blob = STANDARD.encode([&length, says.as_bytes()].concat());
+    let refused = refusal(&format!("ann ssh-ed25519 {blob}"));
+    assert!(refused.contains("cannot be read") && refused.contains("\\u{1b}[2J"), "{refused:?}");
+    assert!(refused.bytes().all(|b| (b' '..=b'~').contains(&b)), "{refused:?}");
 }
 
 #[test]
