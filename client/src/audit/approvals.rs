@@ -11,7 +11,7 @@ use llm_os_core::audit::{Event, Line, PublicKey};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::Failure;
-use crate::screen::{plain, say};
+use crate::screen::plain;
 
 /// Follows the approvals of a log.
 #[derive(Debug)]
@@ -175,22 +175,23 @@ impl Approvals {
         (count + earlier > 0).then_some(Told { count, signed, verified: self.signers.is_some(), earlier })
     }
 
-    /// Tells what was found of the approvals.
-    pub(super) fn say(&self) {
+    /// What was found of the approvals, in words.
+    pub(super) fn words(&self) -> Vec<String> {
         let Self { count, signed, earlier, .. } = self;
-        if *earlier > 0 {
-            say(&format!(
+        let older = (*earlier > 0).then(|| {
+            format!(
                 "{earlier} actions ran on approvals that are older than the first record that is left: nothing proves these"
-            ));
-        }
-        match (count, &self.signers) {
-            (0, _) => {}
-            (_, Some(_)) => say(&format!("approvals: {count}, each signed by a key of the file")),
-            (_, None) if *signed == 0 => say(&format!("approvals: {count}, none of them signed")),
-            (_, None) => say(&format!(
+            )
+        });
+        let found = match (count, &self.signers) {
+            (0, _) => None,
+            (_, Some(_)) => Some(format!("approvals: {count}, each signed by a key of the file")),
+            (_, None) if *signed == 0 => Some(format!("approvals: {count}, none of them signed")),
+            (_, None) => Some(format!(
                 "approvals: {count}, {signed} of them with a signature, which was not verified: give --signers FILE"
             )),
-        }
+        };
+        older.into_iter().chain(found).collect()
     }
 }
 

@@ -71,6 +71,8 @@ impl Segment {
     pub(super) fn again(&mut self) -> Result<(), Failure> {
         let back = i64::try_from(self.line.len()).unwrap_or(0);
         self.file.seek(SeekFrom::Current(-back)).map_err(|e| unreadable(&self.path, &e))?;
+        // It is before them now, and steps back no further.
+        self.line.clear();
         Ok(())
     }
 }
