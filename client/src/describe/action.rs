@@ -83,10 +83,8 @@ impl Only {
         action.examples(&mut screen);
         screen.line(0, "");
         let name = word(&action.action);
-        screen.line(
-            0,
-            &format!("Its JSON Schemas, of what it answers as well: llmsh describe {name} --pretty"),
-        );
+        let more = format!("Its JSON Schemas, of what it answers as well: llmsh describe {name} --pretty");
+        heading(2, &more, &mut screen);
         screen
     }
 }
