@@ -21,9 +21,10 @@ use crate::cli::ApproveArgs;
 use crate::connection::Host;
 use crate::exit::{Exit, Failure};
 use crate::frames::{Frames, unreadable};
-use crate::held::Held;
-use crate::output;
+use crate::output::{self, Form};
+use crate::pending;
 use crate::screen::{plain, say};
+use crate::text::{sentence, word};
 
 /// Shows a plan completely, asks, and prints the token; without a plan, shows all that wait.
 pub(crate) fn approve(host: &Host, args: &ApproveArgs) -> Result<Exit, Failure> {
@@ -35,15 +36,13 @@ pub(crate) fn approve(host: &Host, args: &ApproveArgs) -> Result<Exit, Failure> 
     }
     let output = match (&args.plan, &args.id) {
         (Some(file), _) => hold(host, file, args.uid)?,
-        (None, Some(id)) => host.ask("host.pending", &json!({"pending_id": id}), None)?,
+        (None, Some(id)) => pending::one(host, id)?,
         (None, None) if args.yes => {
             return Err(Failure::Usage("--yes names no plan; what waits tells: llmsh pending".to_owned()));
         }
         (None, None) => return screen::run(host, args.signing.key_for_screen()?),
     };
-    let held: Held = serde_json::from_str(output.get()).map_err(|e| other_shape("held plan", &e))?;
-    let screen =
-        held.screen().map_err(|why| Failure::NoAnswer(format!("not shown, and not approved: {why}")))?;
+    let (held, screen) = pending::shown(&output, "not shown, and not approved")?;
     screen.show();
     if args.for_session {
         let grant = held.grant().map_err(|why| {
@@ -81,7 +80,7 @@ pub(crate) fn approve(host: &Host, args: &ApproveArgs) -> Result<Exit, Failure> 
             }
             let output = host.ask("host.approve", &params, None)?;
             let Token { token, expires_in_s, grant } =
-                serde_json::from_str(output.get()).map_err(|e| other_shape("token", &e))?;
+                serde_json::from_str(output.get()).map_err(|e| Failure::other_shape("token", &e))?;
             writeln!(std::io::stdout().lock(), "{}", plain(&token)).map_err(Failure::Stdout)?;
             say(&format!(
                 "approved: it runs once, within {expires_in_s} s, with this token in \"confirmation\"; who waits \
@@ -107,19 +106,17 @@ pub(crate) fn approve(host: &Host, args: &ApproveArgs) -> Result<Exit, Failure> 
 }
 
 /// Denies a held plan.
-pub(crate) fn deny(host: &Host, id: &str, pretty: bool) -> Result<Exit, Failure> {
-    output::print(host.ask("host.deny", &json!({"pending_id": id}), None)?.get(), pretty)?;
+pub(crate) fn deny(host: &Host, id: &str, form: Form) -> Result<Exit, Failure> {
+    #[derive(Deserialize)]
+    struct Denied {
+        denied: bool,
+    }
+    let answer = host.ask("host.deny", &json!({"pending_id": id}), None)?;
+    output::tell(answer.get(), form, |Denied { denied }| {
+        let id = word(id);
+        sentence(&if denied { format!("denied: {id} will not run") } else { format!("{id} was not denied") })
+    })?;
     Ok(Exit::Ok)
-}
-
-/// Lists what waits.
-pub(crate) fn pending(host: &Host, pretty: bool) -> Result<Exit, Failure> {
-    output::print(host.ask("host.pending", &json!({}), None)?.get(), pretty)?;
-    Ok(Exit::Ok)
-}
-
-fn other_shape(what: &str, e: &serde_json::Error) -> Failure {
-    Failure::NoAnswer(format!("the host's {what} has another shape: {e}"))
 }
 
 /// Hands over a plan that was not sent yet.

@@ -9,10 +9,13 @@ use etcetera::BaseStrategy;
 use etcetera::base_strategy::Xdg;
 
 use crate::exit::{Exit, Failure};
+use crate::output::Form;
 
 mod approvals;
 mod filter;
+mod print;
 mod read;
+mod record;
 mod report;
 mod segments;
 mod show;
@@ -32,17 +35,20 @@ Exit code 1 means that the log does not verify.
 
 Examples:
   llmsh audit verify
+  llmsh audit verify --json | jq -r .head
   llmsh audit verify /backup/audit --pubkey /backup/audit.pub
   llmsh audit verify --signers ~/.config/llm-osd/approvers
   llmsh audit verify --expect 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
     Verify(VerifyArgs),
 
-    /// Prints records, oldest first, one line each.
+    /// Prints records, oldest first: for programs one line each, for people as blocks of text, in which long values are cut.
     ///
     /// Every filter that is given must match. The outcome of an action belongs to its intent.
     #[command(after_help = "\
 Examples:
   llmsh audit show --request r-1
+  llmsh audit show --text | less
+  llmsh audit show --json --action exec.run | jq .what.params
   llmsh audit show --action exec.run --decision confirm --since 1h
   llmsh audit show --since 2026-11-23T00:00:00Z --until 2026-11-24T00:00:00Z --limit 100")]
     Show(ShowArgs),
@@ -51,7 +57,8 @@ Examples:
     #[command(after_help = "\
 Examples:
   llmsh audit tail
-  llmsh audit tail -f -n 0")]
+  llmsh audit tail -f -n 0
+  llmsh audit tail -f --json | jq .event")]
     Tail(TailArgs),
 
     /// Writes one HTML page that shows what was asked, decided and done, and whether the log verifies.
@@ -111,11 +118,11 @@ pub(crate) struct TailArgs {
 /// # Errors
 ///
 /// A log that cannot be read, or a filter that says nothing.
-pub(crate) fn run(command: AuditCommand, pretty: bool) -> Result<Exit, Failure> {
+pub(crate) fn run(command: AuditCommand, form: Form) -> Result<Exit, Failure> {
     let done = match command {
-        AuditCommand::Verify(args) => verify::verify(args, pretty),
-        AuditCommand::Show(args) => show::show(&directory(args.dir)?, &args.filter, args.limit, pretty),
-        AuditCommand::Tail(args) => show::tail(&directory(args.dir)?, args.lines, args.follow, pretty),
+        AuditCommand::Verify(args) => verify::verify(args, form),
+        AuditCommand::Show(args) => show::show(&directory(args.dir)?, &args.filter, args.limit, form),
+        AuditCommand::Tail(args) => show::tail(&directory(args.dir)?, args.lines, args.follow, form),
         AuditCommand::Report(args) => report::report(&directory(args.dir.clone())?, args),
     };
     match done {

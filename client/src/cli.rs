@@ -7,12 +7,14 @@ use clap_complete::Shell;
 
 use crate::audit::AuditCommand;
 use crate::computer::{Dialect, Version};
+use crate::exit::Failure;
+use crate::output::Form;
 use crate::schema::SchemaArgs;
 use crate::sign::SigningArgs;
 
 /// Hands plans to llm-osd, decides about held ones, and reads the audit log.
 ///
-/// Data goes to stdout as JSON, words go to stderr.
+/// Data goes to stdout, words go to stderr. On a terminal data is text for people, everywhere else it is JSON.
 #[derive(Debug, Parser)]
 #[command(name = "llmsh", version, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
@@ -39,6 +41,7 @@ Environment:
 
 Examples:
   llmsh ping
+  llmsh describe --json | jq '.actions[].action'
   llmsh send examples/plans/echo.json
   llmsh do fs.read path=README.md --reason \"see what this project is\"";
 
@@ -51,9 +54,68 @@ pub(crate) struct Options {
     /// The host's approval socket.
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) approval_socket: Option<PathBuf>,
-    /// Indents the JSON on stdout.
+    /// Prints JSON also where stdout is a terminal. Where it is none, JSON is what is printed.
     #[arg(long, global = true)]
-    pub(crate) pretty: bool,
+    json: bool,
+    /// Prints text for people also where stdout is no terminal. send, do, schema, computer and mcp print the JSON of others,
+    /// and have no text.
+    #[arg(long, global = true)]
+    text: bool,
+    /// Prints JSON that is indented.
+    #[arg(long, global = true)]
+    pretty: bool,
+}
+
+impl Cli {
+    /// How the answer is printed, as the options say; else text for a terminal and JSON for a program.
+    ///
+    /// # Errors
+    ///
+    /// Options that contradict each other, or the command.
+    pub(crate) fn form(&self, to_terminal: bool) -> Result<Form, Failure> {
+        let Options { json, text, pretty, .. } = self.options;
+        let has_text = self.command.has_text();
+        if text && (json || pretty) {
+            let other = if json { "--json" } else { "--pretty" };
+            return Err(Failure::Usage(format!(
+                "--text and {other} contradict each other: give one of them"
+            )));
+        }
+        if text && !has_text {
+            let why = "its output is JSON for a program, and it has no text; leave out --text, or indent it with --pretty";
+            return Err(Failure::Usage(why.to_owned()));
+        }
+        Ok(match (pretty, text || (to_terminal && has_text && !json)) {
+            (true, _) => Form::Pretty,
+            (false, true) => Form::Text,
+            (false, false) => Form::Json,
+        })
+    }
+}
+
+impl Command {
+    /// Whether there is a text for people of what it prints.
+    fn has_text(&self) -> bool {
+        match self {
+            Command::Send(_)
+            | Command::Do(_)
+            | Command::Schema(_)
+            | Command::Computer(_)
+            | Command::Mcp(_) => false,
+            Command::Describe { .. }
+            | Command::Ping
+            | Command::Pending { .. }
+            | Command::Approve(_)
+            | Command::Grants
+            | Command::Revoke { .. }
+            | Command::Deny { .. }
+            | Command::Halt
+            | Command::Resume
+            | Command::Audit(_)
+            | Command::Completions { .. }
+            | Command::Man { .. } => true,
+        }
+    }
 }
 
 /// What to do.
@@ -87,8 +149,10 @@ Examples:
     /// Shows what the host can do, for this user, and what its policy would say.
     #[command(after_help = "\
 Examples:
-  llmsh describe --pretty
-  llmsh describe fs.read --pretty")]
+  llmsh describe
+  llmsh describe fs.read
+  llmsh describe fs.read --pretty
+  llmsh describe --json | jq '.policy'")]
     Describe {
         /// Only this action, such as fs.read.
         action: Option<String>,
@@ -122,6 +186,7 @@ Examples:
     #[command(after_help = "\
 Examples:
   llmsh ping
+  llmsh ping --json
   llmsh --socket /run/llm-osd/plan/plan.sock ping")]
     Ping,
 
@@ -141,11 +206,16 @@ Examples:
   llmsh mcp --http 127.0.0.1:8848 --token-file ~/.config/llmsh/token")]
     Mcp(McpArgs),
 
-    /// Lists the plans that wait for a human.
+    /// Lists the plans that wait for a human, or shows one of them as `llmsh approve` does.
     #[command(after_help = "\
 Examples:
-  llmsh pending --pretty")]
-    Pending,
+  llmsh pending
+  llmsh pending p-3f9a
+  llmsh pending --json | jq -r '.pending[].pending_id'")]
+    Pending {
+        /// Only this plan, completely.
+        id: Option<String>,
+    },
 
     /// Shows a held plan completely, asks, and prints the token that lets it run once.
     ///
@@ -166,7 +236,8 @@ Examples:
     /// Lists what sessions may do again without asking, as `llmsh approve --for-session` granted it.
     #[command(after_help = "\
 Examples:
-  llmsh grants --pretty")]
+  llmsh grants
+  llmsh grants --json | jq -r '.grants[].grant_id'")]
     Grants,
 
     /// Ends a grant at once: the same again asks a human.
@@ -378,6 +449,35 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    /// What is printed to a pipe and to a terminal.
+    #[track_caller]
+    fn forms(line: &str) -> [Option<Form>; 2] {
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        [false, true].map(|to_terminal| cli.form(to_terminal).ok())
+    }
+
+    #[test]
+    fn people_get_text_programs_get_json_and_options_decide() {
+        use Form::{Json, Pretty, Text};
+        let check = |line: &str, expected: [Form; 2]| assert_eq!(forms(line), expected.map(Some), "{line}");
+        check("llmsh ping", [Json, Text]);
+        check("llmsh ping --json", [Json, Json]);
+        check("llmsh ping --text", [Text, Text]);
+        check("llmsh ping --pretty", [Pretty, Pretty]);
+        check("llmsh ping --json --pretty", [Pretty, Pretty]);
+        check("llmsh send -", [Json, Json]);
+        check("llmsh send - --pretty", [Pretty, Pretty]);
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused_wherever_it_stands() {
+        for line in
+            ["ping --text --json", "--text ping --json", "--text --pretty audit verify", "send - --text"]
+        {
+            assert_eq!(forms(&format!("llmsh {line}")), [None, None], "{line}");
+        }
     }
 
     #[test]

@@ -106,6 +106,11 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// What the host answered is not what this program reads.
+    pub(crate) fn other_shape(what: &str, e: &serde_json::Error) -> Self {
+        Failure::NoAnswer(format!("the host's {what} has another shape: {e}"))
+    }
+
     /// The exit code.
     pub(crate) fn exit(&self) -> Exit {
         match self {

@@ -1,6 +1,7 @@
 //! `llmsh`, the client of `llm-osd`.
 //!
-//! Data goes to stdout as JSON, words go to stderr, and the exit code tells how it ended ([`exit::Exit`]).
+//! Data goes to stdout, for programs as JSON and for people as text, words go to stderr, and the exit code tells how it ended
+//! ([`exit::Exit`]).
 //!
 //! - It knows no capability: what a host can do it asks the host (`host.describe`). The one exception is [`computer`], which
 //!   has names of actions as data.
@@ -25,14 +26,17 @@ mod halt;
 mod held;
 mod mcp;
 mod output;
+mod pending;
 mod progress;
 mod save;
 mod schema;
 mod screen;
 mod send;
 mod sign;
+mod text;
 mod tools;
 
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -41,6 +45,7 @@ use clap::{CommandFactory, Parser};
 use crate::cli::{Cli, Command};
 use crate::connection::Sockets;
 use crate::exit::{Exit, Failure};
+use crate::output::Form;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -62,24 +67,25 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let form = cli.form(std::io::stdout().is_terminal())?;
+    let pretty = form == Form::Pretty;
     let sockets = Sockets { plan: cli.options.socket, approval: cli.options.approval_socket };
-    let pretty = cli.options.pretty;
     let exit = match cli.command {
         Command::Send(args) => send::send(&sockets.plan()?, &args, pretty)?,
         Command::Do(args) => compose::run(&sockets.plan()?, args, pretty)?,
-        Command::Describe { action } => describe::describe(&sockets.plan()?, action, pretty)?,
+        Command::Describe { action } => describe::describe(&sockets.plan()?, action, form)?,
         Command::Computer(args) => computer::run(sockets.plan()?, args, pretty)?,
         Command::Schema(args) => schema::schema(&sockets.plan()?, &args, pretty)?,
-        Command::Ping => describe::ping(&sockets.plan()?, pretty)?,
-        Command::Pending => approve::pending(&sockets.approval()?, pretty)?,
+        Command::Ping => describe::ping(&sockets.plan()?, form)?,
+        Command::Pending { id } => pending::pending(&sockets.approval()?, id.as_deref(), form)?,
         Command::Approve(args) => approve::approve(&sockets.approval()?, &args)?,
-        Command::Deny { id } => approve::deny(&sockets.approval()?, &id, pretty)?,
-        Command::Grants => grants::list(&sockets.approval()?, pretty)?,
-        Command::Revoke { id } => grants::revoke(&sockets.approval()?, &id, pretty)?,
+        Command::Deny { id } => approve::deny(&sockets.approval()?, &id, form)?,
+        Command::Grants => grants::list(&sockets.approval()?, form)?,
+        Command::Revoke { id } => grants::revoke(&sockets.approval()?, &id, form)?,
         Command::Mcp(args) => mcp::run(&sockets, args)?,
-        Command::Halt => halt::halt(&sockets, pretty)?,
-        Command::Resume => halt::resume(&sockets.approval()?, pretty)?,
-        Command::Audit(command) => audit::run(command, pretty)?,
+        Command::Halt => halt::halt(&sockets, form)?,
+        Command::Resume => halt::resume(&sockets.approval()?, form)?,
+        Command::Audit(command) => audit::run(command, form)?,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "llmsh", &mut std::io::stdout());
             Exit::Ok

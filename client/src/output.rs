@@ -1,4 +1,4 @@
-//! What goes to stdout: JSON, one text a line, its keys in the order they came.
+//! What goes to stdout: for programs JSON, one text a line, its keys in the order they came; for people text.
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
@@ -6,9 +6,37 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use serde::de::DeserializeOwned;
 
 use crate::exit::Failure;
-use crate::screen::is_hidden;
+use crate::screen::{Screen, is_hidden};
+
+/// How an answer is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// JSON as it came, on one line.
+    Json,
+    /// JSON, indented.
+    Pretty,
+    /// Text for people.
+    Text,
+}
+
+/// Prints an answer of the host: as it came, or what `text` makes of it for people.
+pub(crate) fn tell<T: DeserializeOwned>(
+    answer: &str,
+    form: Form,
+    text: impl FnOnce(T) -> Screen,
+) -> Result<(), Failure> {
+    match form {
+        Form::Json => print(answer, false),
+        Form::Pretty => print(answer, true),
+        Form::Text => {
+            let read = serde_json::from_str(answer).map_err(|e| Failure::other_shape("answer", &e))?;
+            text(read).print()
+        }
+    }
+}
 
 /// Prints one JSON text as it came. On a terminal, what would act on the terminal or hide is spelled as a JSON
 /// escape: the text is still the same JSON.
@@ -57,7 +85,7 @@ fn escaped(json: &str) -> String {
 }
 
 /// A JSON text with a line for each value, two spaces a level.
-fn indented(json: &str) -> String {
+pub(crate) fn indented(json: &str) -> String {
     let mut out = String::with_capacity(json.len() * 2);
     let mut depth = 0;
     let mut chars = json.chars().peekable();

@@ -2,8 +2,15 @@
 
 use std::io::Write;
 
-/// Where text from others is broken: a margin then marks every row of it, at any width that people use.
+use rustix::termios::tcgetwinsize;
+
+use crate::exit::Failure;
+
+/// Where text from others is broken in a wide terminal, and where there is none.
 const WIDTH: usize = 88;
+/// Where it is broken in the narrowest one.
+const NARROW: usize = 8;
+const MARGIN: &str = "| ";
 
 /// Turns everything but printable ASCII into `\u{...}`.
 pub(crate) fn plain(text: &str) -> String {
@@ -20,6 +27,30 @@ pub(crate) fn plain(text: &str) -> String {
 /// Text from others in quotes, so that its end is seen and no escape can be imitated.
 pub(crate) fn quoted(text: &str) -> String {
     format!("\"{}\"", text.escape_default())
+}
+
+/// Printable ASCII in rows, broken between words where that goes.
+pub(crate) fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let columns = columns.max(8);
+    let mut rows = Vec::new();
+    let mut rest = text;
+    while rest.len() > columns {
+        let end = rest[..columns].rfind(' ').filter(|space| *space > 0).unwrap_or(columns);
+        rows.push(rest[..end].to_owned());
+        rest = rest[end..].strip_prefix(' ').unwrap_or(&rest[end..]);
+    }
+    rows.push(rest.to_owned());
+    rows
+}
+
+/// How many columns the terminal has that stdout is, or else stderr.
+pub(crate) fn columns() -> Option<usize> {
+    // What a test compares does not depend on where it runs.
+    if cfg!(test) {
+        return None;
+    }
+    let size = tcgetwinsize(std::io::stdout()).or_else(|_| tcgetwinsize(std::io::stderr()));
+    size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
 /// Writes words to stderr.
@@ -41,16 +72,17 @@ impl Screen {
         self.0.push('\n');
     }
 
-    /// Text that somebody else wrote, complete, every row of it behind a margin.
+    /// Text that somebody else wrote, complete, every row of it behind a margin, also where the terminal is narrow.
     pub(crate) fn foreign(&mut self, indent: usize, text: &str) {
         let text = plain(text);
-        for start in (0..text.len()).step_by(WIDTH) {
-            self.line(indent, &format!("| {}", &text[start..text.len().min(start + WIDTH)]));
+        let room = columns().map_or(WIDTH, |columns| columns.saturating_sub(indent + MARGIN.len()));
+        let width = room.clamp(NARROW, WIDTH);
+        for start in (0..text.len()).step_by(width) {
+            self.line(indent, &format!("{MARGIN}{}", &text[start..text.len().min(start + width)]));
         }
     }
 
     /// Everything so far.
-    #[cfg(test)]
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
@@ -59,6 +91,12 @@ impl Screen {
     pub(crate) fn show(&self) {
         // Who closed stderr does not want the words; the exit code still tells.
         let _ = std::io::stderr().lock().write_all(self.0.as_bytes());
+    }
+
+    /// Writes everything to stdout.
+    pub(crate) fn print(&self) -> Result<(), Failure> {
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(self.0.as_bytes()).and_then(|()| stdout.flush()).map_err(Failure::Stdout)
     }
 }
 

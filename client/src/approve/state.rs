@@ -11,26 +11,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use llm_os_core::approval::Statement;
-use serde::Deserialize;
 
 use crate::approve::keys::Key;
 use crate::approve::picture::Picture;
 use crate::approve::question::Question;
 use crate::approve::sheet::Sheet;
 use crate::held::{Held, Pictured};
-use crate::screen::plain;
-
-/// A plan in the list, as the host tells it.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Summary {
-    pub(crate) pending_id: String,
-    pub(crate) request_id: Option<String>,
-    pub(crate) session_id: Option<String>,
-    pub(crate) uid: u32,
-    pub(crate) age_s: u64,
-    pub(crate) expires_in_s: u64,
-    pub(crate) actions: Vec<String>,
-}
+use crate::pending::Summary;
+use crate::screen::{plain, wrapped};
 
 /// What happens.
 #[derive(Debug)]
@@ -302,20 +290,6 @@ pub(crate) fn named(actions: &[&str]) -> String {
 /// The rows of a question's text.
 pub(crate) fn question_rows(question: &Question, columns: usize) -> Vec<String> {
     question.text.iter().flat_map(|sentence| wrapped(&plain(sentence), columns.saturating_sub(2))).collect()
-}
-
-/// Printable ASCII in rows, broken between words where that goes.
-pub(crate) fn wrapped(text: &str, columns: usize) -> Vec<String> {
-    let columns = columns.max(8);
-    let mut rows = Vec::new();
-    let mut rest = text;
-    while rest.len() > columns {
-        let end = rest[..columns].rfind(' ').filter(|space| *space > 0).unwrap_or(columns);
-        rows.push(rest[..end].to_owned());
-        rest = rest[end..].strip_prefix(' ').unwrap_or(&rest[end..]);
-    }
-    rows.push(rest.to_owned());
-    rows
 }
 
 #[cfg(test)]

@@ -10,9 +10,9 @@ use crate::approve::layout::Row as Piece;
 use crate::approve::picture::{CROSS, Cell};
 use crate::approve::question::Question;
 use crate::approve::sheet::Sheet;
-use crate::approve::state::{Content, Focus, Plan, State, Tone, named, question_rows, wrapped};
+use crate::approve::state::{Content, Focus, Plan, State, Tone, named, question_rows};
 use crate::held::{Line, Look};
-use crate::screen::plain;
+use crate::screen::{plain, wrapped};
 
 const KEYS: &str = "a approve  A for the session  d deny  Space read on  Tab list/plan  ? help  q leave";
 const UNCHECKED: &str = " UNCHECKED: the requester's own words ";

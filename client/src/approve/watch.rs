@@ -12,9 +12,10 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::approve::picture::Picture;
-use crate::approve::state::{Event, Job, Summary};
+use crate::approve::state::{Event, Job};
 use crate::connection::Host;
 use crate::exit::{Exit, Failure};
+use crate::pending::Summary;
 
 /// How long a question for changes is held by the host.
 const WAIT_MS: u64 = 30_000;

@@ -6,15 +6,17 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use llm_os_core::audit::{Line, printable};
+use llm_os_core::audit::Line;
 use serde_json::Value;
 
 use crate::audit::filter::{Filter, FilterArgs};
+use crate::audit::print::Printer;
 use crate::audit::read::each;
 use crate::audit::segments::{Next, Segment, list};
 use crate::exit::{Exit, Failure};
+use crate::output::Form;
 use crate::progress::Progress;
-use crate::{output, screen};
+use crate::screen;
 
 /// How often a followed log is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -23,13 +25,14 @@ pub(super) fn show(
     dir: &Path,
     filter: &FilterArgs,
     limit: Option<usize>,
-    pretty: bool,
+    form: Form,
 ) -> Result<Exit, Failure> {
     let mut filter = Filter::new(filter, SystemTime::now())?;
     let mut newest = VecDeque::new();
     let mut exit = Exit::Ok;
     let segments = list(dir)?;
     let length = segments.iter().filter_map(|path| path.metadata().ok()).map(|data| data.len()).sum();
+    let mut printer = Printer::new(form);
     let mut progress = Progress::new("reading", length, std::io::stdout().is_terminal());
     let read = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).ok();
     each::<()>(&segments, &mut progress, &mut |piece| {
@@ -44,11 +47,12 @@ pub(super) fn show(
         match line.and_then(|line| read(line.bytes)) {
             Some(record) if !filter.matches(&record) => {}
             Some(_) => match limit {
-                None => output::print(&printable(piece.bytes), pretty)?,
+                None => printer.record(piece.bytes)?,
                 Some(limit) => keep(&mut newest, limit, piece.bytes),
             },
             None => {
                 let name = segments[piece.segment].file_name().unwrap_or_default().to_string_lossy();
+                printer.flush()?;
                 screen::say(&format!(
                     "line {} of {name} is not a record: see llmsh audit verify",
                     piece.line
@@ -58,11 +62,12 @@ pub(super) fn show(
         }
         Ok(ControlFlow::Continue(()))
     })?;
-    print_all(&newest, pretty)?;
+    print_all(&newest, &mut printer)?;
+    printer.end("no record matches")?;
     Ok(exit)
 }
 
-pub(super) fn tail(dir: &Path, lines: usize, follow: bool, pretty: bool) -> Result<Exit, Failure> {
+pub(super) fn tail(dir: &Path, lines: usize, follow: bool, form: Form) -> Result<Exit, Failure> {
     let segments = list(dir)?;
     let mut newest: VecDeque<Vec<u8>> = VecDeque::new();
     let mut last = None;
@@ -80,22 +85,24 @@ pub(super) fn tail(dir: &Path, lines: usize, follow: bool, pretty: bool) -> Resu
             break;
         }
     }
-    print_all(&newest, pretty)?;
+    let mut printer = Printer::new(form);
+    print_all(&newest, &mut printer)?;
     match last {
-        Some(last) if follow => followed(dir, last, pretty),
+        Some(last) if follow => followed(dir, last, &mut printer),
         Some(_) | None => Ok(Exit::Ok),
     }
 }
 
 /// Prints what comes, through rotations, until nobody reads it any more.
-fn followed(dir: &Path, mut segment: Segment, pretty: bool) -> Result<Exit, Failure> {
+fn followed(dir: &Path, mut segment: Segment, printer: &mut Printer) -> Result<Exit, Failure> {
     loop {
         // Looked for before the rest of this segment is read: once there is a next one, this one is complete.
         let next = after(list(dir)?, &segment.path);
         while let Next::Line(bytes) = segment.next()? {
-            output::print(&printable(bytes), pretty)?;
+            printer.record(bytes)?;
         }
         segment.again()?;
+        printer.flush()?;
         match next {
             Some(next) => segment = Segment::open(&next)?,
             None => std::thread::sleep(LOOK),
@@ -114,6 +121,7 @@ fn keep(newest: &mut VecDeque<Vec<u8>>, most: usize, line: &[u8]) {
     }
 }
 
-fn print_all(lines: &VecDeque<Vec<u8>>, pretty: bool) -> Result<(), Failure> {
-    lines.iter().try_for_each(|line| output::print(&printable(line), pretty))
+fn print_all(lines: &VecDeque<Vec<u8>>, printer: &mut Printer) -> Result<(), Failure> {
+    lines.iter().try_for_each(|line| printer.record(line))?;
+    printer.flush()
 }

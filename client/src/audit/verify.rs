@@ -5,13 +5,17 @@ use std::path::{Path, PathBuf};
 
 use llm_os_core::audit::{Link, Problem, ProblemKind, PublicKey, Verified, Verifier};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::audit::approvals::{Approvals, Told, Unsigned};
 use crate::audit::read::each;
 use crate::audit::segments::{list, unreadable};
 use crate::audit::{VerifyArgs, directory};
 use crate::exit::{Exit, Failure};
+use crate::output::Form;
 use crate::progress::Progress;
+use crate::screen::Screen;
+use crate::text::{Table, heading, word};
 use crate::{output, screen};
 
 /// What is printed of a log that verifies.
@@ -49,7 +53,7 @@ struct Bad {
     line: u64,
 }
 
-pub(super) fn verify(args: VerifyArgs, pretty: bool) -> Result<Exit, Failure> {
+pub(super) fn verify(args: VerifyArgs, form: Form) -> Result<Exit, Failure> {
     let VerifyArgs { dir, pubkey, expect, signers } = args;
     let dir = &directory(dir)?;
     let segments = list(dir)?;
@@ -67,7 +71,6 @@ pub(super) fn verify(args: VerifyArgs, pretty: bool) -> Result<Exit, Failure> {
     match read(&segments, verifier, &mut approvals)? {
         Ok(verified) => {
             let words = [holds(&verified, key.is_some()), approvals.words()].concat();
-            words.iter().for_each(|sentence| screen::say(sentence));
             let covers_end = verified.covers_end();
             let Verified { records, retired, head, checkpoints, covered, receipt } = verified;
             let report = Report {
@@ -83,12 +86,12 @@ pub(super) fn verify(args: VerifyArgs, pretty: bool) -> Result<Exit, Failure> {
                 receipt_seq: receipt,
                 approvals: approvals.told(),
             };
-            print(&report, pretty)?;
+            print(&words, &report, form)?;
             Ok(Exit::Ok)
         }
         Err(bad) => {
-            screen::say(&format!("the log does not verify: record {}: {}", bad.seq, bad.message));
-            print(&bad, pretty)?;
+            let words = format!("the log does not verify: record {}: {}", bad.seq, bad.message);
+            print(&[words], &bad, form)?;
             Ok(Exit::Failed)
         }
     }
@@ -193,7 +196,27 @@ pub(super) fn holds(verified: &Verified, with_key: bool) -> Vec<String> {
     removed.into_iter().chain([proven]).collect()
 }
 
-fn print(report: &impl Serialize, pretty: bool) -> Result<(), Failure> {
+/// The words go to stderr beside JSON, and above the fields for people.
+fn print(words: &[String], report: &impl Serialize, form: Form) -> Result<(), Failure> {
     let json = serde_json::to_string(report).expect("plain fields");
-    output::print(&json, pretty)
+    if form != Form::Text {
+        words.iter().for_each(|words| screen::say(words));
+    }
+    output::tell(&json, form, |fields: Map<String, Value>| {
+        let mut screen = Screen::default();
+        words.iter().for_each(|words| heading(2, words, &mut screen));
+        let mut table = Table::bare();
+        let told =
+            fields.iter().filter(|(name, _)| !matches!(name.as_str(), "verifies" | "message" | "approvals"));
+        told.for_each(|(name, value)| {
+            let value = match value {
+                Value::Null => "none".to_owned(),
+                Value::String(text) => word(text),
+                other => other.to_string(),
+            };
+            table.row([name.replace('_', " "), value]);
+        });
+        table.write(2, &mut screen);
+        screen
+    })
 }

@@ -6,11 +6,11 @@ use std::process::{Child, Stdio};
 
 use llm_os_core::request::{Request, canonical};
 use llm_os_core::value::hex;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::peer::{PLAN, Peer, Ran, told};
+use crate::pty::Pty;
 
 const TOKEN: &str = "dG9rZW4";
 /// Stands for the exit code of a program that was killed and has none.
@@ -48,14 +48,10 @@ fn at_a_terminal(peer: &Peer, before: &[u8], answer: &[u8]) -> Ran {
 }
 
 fn when_asked(peer: &Peer, before: &[u8], answer: impl FnOnce(&mut File, &mut Child)) -> Ran {
-    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&terminal).unwrap();
-    unlockpt(&terminal).unwrap();
-    let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
-    let side = || Stdio::from(File::options().read(true).write(true).open(&name).unwrap());
+    let mut pty = Pty::open();
     let mut command = peer.command(&["approve", "p-1"]);
-    command.stdin(side()).stderr(side()).stdout(Stdio::piped());
-    let mut terminal = File::from(terminal);
+    command.stdin(pty.side()).stderr(pty.side()).stdout(Stdio::piped());
+    let terminal = &mut pty.terminal;
     terminal.write_all(before).unwrap();
     let mut child = command.spawn().unwrap();
     drop(command);
@@ -68,7 +64,7 @@ fn when_asked(peer: &Peer, before: &[u8], answer: impl FnOnce(&mut File, &mut Ch
         if screen.ends_with(b"[y/N] ")
             && let Some(answer) = answer.take()
         {
-            answer(&mut terminal, &mut child);
+            answer(terminal, &mut child);
         }
     }
     let mut stdout = String::new();

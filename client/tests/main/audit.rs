@@ -1,28 +1,30 @@
 //! The log, verified and shown from its files.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use llm_os_core::audit::{Body, Chain, Entry, Event, Link, Signer, What, segment_name};
 use llm_os_core::name::Id;
+use rustix::fs::OFlags;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::daemon::Daemon;
 use crate::peer::{Ran, command, run};
 
 const TIME: &str = "2026-11-23T05:54:01.123456Z";
 
 /// A state directory with a log in it.
-struct Log {
+pub(crate) struct Log {
     state: TempDir,
     chain: Chain,
 }
 
 impl Log {
     /// Two segments of three records and a checkpoint each: intents of fs.read, r-1 to r-6.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let state = TempDir::new().unwrap();
         std::fs::create_dir(state.path().join("audit")).unwrap();
         let mut log = Self { state, chain: Chain::default() };
@@ -38,13 +40,13 @@ impl Log {
         log
     }
 
-    fn append(&mut self, number: u32, entry: &Entry) {
+    pub(crate) fn append(&mut self, number: u32, entry: &Entry) {
         let mut line = Vec::new();
         self.chain.append(&Body::of(entry), TIME, &mut line);
         self.write(number, &line);
     }
 
-    fn write(&self, number: u32, bytes: &[u8]) {
+    pub(crate) fn write(&self, number: u32, bytes: &[u8]) {
         let file = std::fs::OpenOptions::new().append(true).create(true).open(self.segment(number));
         file.unwrap().write_all(bytes).unwrap();
     }
@@ -53,14 +55,19 @@ impl Log {
         self.state.path().join("audit").join(segment_name(number))
     }
 
-    fn edit(&self, number: u32, edit: impl FnOnce(String) -> String) {
+    pub(crate) fn edit(&self, number: u32, edit: impl FnOnce(String) -> String) {
         let text = std::fs::read_to_string(self.segment(number)).unwrap();
         std::fs::write(self.segment(number), edit(text)).unwrap();
     }
 
     fn llmsh(&self, args: &[&str]) -> Ran {
-        let args = [&["audit"], args].concat();
-        run(command(self.state.path(), self.state.path(), &args).env("HOME", "/nowhere"), "")
+        run(&mut self.command(args), "")
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = command(self.state.path(), self.state.path(), &[&["audit"], args].concat());
+        command.env("HOME", "/nowhere");
+        command
     }
 
     fn verify(&self, more: &[&str]) -> (i32, Value) {
@@ -74,7 +81,7 @@ fn signer() -> Signer {
     Signer::from_seed(&[7; 32])
 }
 
-fn intent(request: &str, why: &str) -> Entry {
+pub(crate) fn intent(request: &str, why: &str) -> Entry {
     let what =
         What { action: "fs.read".to_owned(), index: 0, params: None, danger: false, effects: Vec::new() };
     Entry {
@@ -281,4 +288,45 @@ fn a_segment_in_use_is_followed_from_its_last_record_on() {
     assert_eq!(next()["request_id"], "r-7");
     child.kill().unwrap();
     child.wait().unwrap();
+}
+/// The segment in use ends with zeros, ahead of the records that come.
+#[test]
+fn the_log_of_a_running_host_is_shown_and_followed() {
+    let daemon = Daemon::start("permit (principal, action, resource);", "");
+    let dir = daemon.path("state/audit");
+    let dir = dir.to_str().unwrap();
+    let whole = daemon.llmsh(&["audit", "show", dir]).stdout;
+    let tail = daemon.llmsh(&["audit", "tail", dir]);
+    assert_eq!((tail.code, tail.stdout), (0, whole.clone()), "{}", tail.stderr);
+    let mut follow = daemon.command(&["audit", "tail", dir, "-f", "-n", "1"]);
+    let mut child = follow.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || lines.next().unwrap().unwrap();
+    assert_eq!(next(), whole.lines().last().unwrap());
+    let told = ["do", "exec.run", "argv:=[\"/bin/true\"]", "--reason", "leave a record"];
+    assert_eq!(daemon.llmsh(&told).code, 0);
+    let events = [next(), next()].map(|line| serde_json::from_str::<Value>(&line).unwrap()["event"].clone());
+    assert_eq!(events, ["intent", "outcome"]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// Else a program that reads a long log would be woken for each of its records.
+#[test]
+fn many_records_are_written_at_once_and_none_is_kept_back() {
+    let mut log = Log::new();
+    (0..500).for_each(|n| log.append(2, &intent(&format!("m-{n}"), "why")));
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    // What is written at once is read at once, up to the 4,096 bytes of a packet.
+    rustix::fs::fcntl_setfl(&writer, OFlags::DIRECT).unwrap();
+    let mut command = log.command(&["show", "audit"]);
+    let mut child = command.stdout(writer).spawn().unwrap();
+    drop(command);
+    let (mut lines, mut packets, mut packet) = (0, 0, [0; 4096]);
+    while let count @ 1.. = reader.read(&mut packet).unwrap() {
+        lines += packet[..count].iter().filter(|b| **b == b'\n').count();
+        packets += 1;
+    }
+    assert!(child.wait().unwrap().success());
+    assert!(lines == 508 && packets < 100, "{lines} lines in {packets} packets");
 }

@@ -8,23 +8,18 @@ mod round_trip;
 mod spoil;
 mod strict;
 
-use std::path::{Path, PathBuf};
-
 use serde_json::{Value, json};
 
 use crate::peer::{Peer, told};
 
 /// What a real host describes, as `golden` keeps it.
-fn described() -> Value {
-    serde_json::from_str(&std::fs::read_to_string(golden("describe.json")).unwrap()).unwrap()
-}
-
-fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/schema").join(name)
+pub(crate) fn described() -> Value {
+    serde_json::from_str(&std::fs::read_to_string(crate::golden::path("schema/describe.json")).unwrap())
+        .unwrap()
 }
 
 /// A host that describes these actions, or those of them that it is asked for.
-fn host(described: Value) -> Peer {
+pub(crate) fn host(described: Value) -> Peer {
     Peer::new(move |_, frame| {
         let wanted = &frame["actions"][0]["params"]["actions"];
         let mut described = described.clone();

@@ -2,18 +2,18 @@
 
 mod log;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::daemon::Daemon;
 use crate::peer::{Peer, Ran, run, told};
+use crate::pty::Pty;
 
 const ASKS: &str = "permit (principal, action, resource) when { context.confirmed };";
 
@@ -80,16 +80,12 @@ fn refused(ran: &Ran, words: &str) {
 
 /// Runs it with its three ends on a terminal of its own, and types what is asked for.
 fn at_a_terminal(command: &mut Command, answers: &[(&str, &str)]) -> (i32, String) {
-    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&terminal).unwrap();
-    unlockpt(&terminal).unwrap();
-    let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
-    let side = || Stdio::from(File::options().read(true).write(true).open(&name).unwrap());
-    command.stdin(side()).stderr(side()).stdout(side());
+    let mut pty = Pty::open();
+    command.stdin(pty.side()).stderr(pty.side()).stdout(pty.side());
     let mut child = command.spawn().unwrap();
     // The command keeps its ends, and the terminal would never end.
     command.stdin(Stdio::null()).stderr(Stdio::null()).stdout(Stdio::null());
-    let mut terminal = File::from(terminal);
+    let terminal = &mut pty.terminal;
     let (mut screen, mut asked, mut answers) = (String::new(), 0, answers.iter());
     let mut next = answers.next();
     let mut chunk = [0; 4096];

@@ -1,8 +1,9 @@
 //! The plans as they come and go. What is selected stays so, whatever happens to it.
 
 use crate::approve::sheet::Sheet;
-use crate::approve::state::{Content, Effect, Job, Plan, State, Summary, Tone};
+use crate::approve::state::{Content, Effect, Job, Plan, State, Tone};
 use crate::held::Held;
+use crate::pending::Summary;
 use crate::screen::plain;
 
 impl State {

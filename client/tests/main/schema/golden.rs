@@ -3,24 +3,18 @@
 //! `UPDATE_GOLDEN=1 cargo nextest run -E 'test(golden)'` writes them anew, the formats from the actions that were there
 //! before: run it twice. What changed, the diff shows.
 
-use std::fs;
-
 use serde_json::{Value, json};
 
-use super::{described, golden, host, printed};
+use super::{described, host, printed};
 use crate::daemon::Daemon;
 
 /// A policy that lets everything pass, and a configuration that has every action work.
 pub(super) const ALL: &str = "permit (principal, action, resource);";
 pub(super) const WORKING: &str = "[display]\nvirtual = \"800x600\"\n[capabilities.fs]\nundo = true";
 
+#[track_caller]
 fn check(name: &str, found: &str) {
-    let path = golden(name);
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        fs::write(&path, found).unwrap();
-    }
-    let expected = fs::read_to_string(&path).unwrap_or_default();
-    assert!(expected == found, "{} is another; look at what UPDATE_GOLDEN=1 changes", path.display());
+    crate::golden::check(&format!("schema/{name}"), found);
 }
 
 #[test]
