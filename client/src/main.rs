@@ -100,7 +100,10 @@ fn man(directory: Option<&Path>) -> Result<Exit, Failure> {
     let written = match directory {
         Some(directory) => std::fs::create_dir_all(directory)
             .and_then(|()| clap_mangen::generate_to(Cli::command(), directory)),
-        None => clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout()),
+        // The pages in a directory are without it too: clap's own `help` has none.
+        None => {
+            clap_mangen::Man::new(Cli::command().disable_help_subcommand(true)).render(&mut std::io::stdout())
+        }
     };
     written.map(|()| Exit::Ok).map_err(|e| Failure::Usage(format!("cannot write the man pages: {e}")))
 }

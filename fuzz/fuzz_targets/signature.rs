@@ -1,8 +1,8 @@
 //! A statement has one text, and a signature counts for the statement that was signed, as its signer wrote it, and for
 //! nothing else.
 //!
-//! Input: what the rest is; then the text of a statement, fields of one, an armored signature, the bytes inside of an
-//! armor, or which byte is changed and to what.
+//! Input: what the rest is; then the text of a statement, fields of one, an armored signature, the length of its
+//! lines and the bytes inside of them, or which byte is changed and to what.
 #![no_main]
 
 mod approver;
@@ -14,6 +14,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use libfuzzer_sys::fuzz_target;
 use llm_os_core::approval::{SignatureError, Signers, Statement};
+
+/// How long the lines are that OpenSSH writes.
+const WIDTH: usize = 70;
 
 static ANN: LazyLock<Approver> = LazyLock::new(|| Approver::from_seed(1));
 static LIST: LazyLock<Signers> =
@@ -29,7 +32,7 @@ fuzz_target!(|input: &[u8]| {
             any_fields(session & 1 == 1, uid, &String::from_utf8_lossy(name));
         }
         [2, armored @ ..] => any_signature(&String::from_utf8_lossy(armored)),
-        [3, inside @ ..] => any_signature(&armored(inside)),
+        [3, width @ 1..=255, inside @ ..] => any_signature(&armored(inside, usize::from(*width))),
         [4, value @ 1..=255, high, low] => one_byte(*value, usize::from(u16::from_be_bytes([*high, *low]))),
         _ => {}
     }
@@ -74,7 +77,7 @@ fn one_byte(value: u8, at: usize) {
         other
     };
     let inside = STANDARD.decode(SIGNATURE.lines().filter(|line| !line.starts_with('-')).collect::<String>());
-    assert!(!counts(&statement(), &armored(&changed(&inside.expect("base64")))), "byte {at} inside");
+    assert!(!counts(&statement(), &armored(&changed(&inside.expect("base64")), WIDTH)), "byte {at} inside");
     if let Ok(other) = String::from_utf8(changed(SIGNATURE.as_bytes())) {
         assert!(!counts(&statement(), &other), "{other}");
     }
@@ -92,10 +95,10 @@ fn counts(statement: &Statement, armored: &str) -> bool {
     verified.is_ok()
 }
 
-/// These bytes in an armor, as OpenSSH wraps it.
-fn armored(inside: &[u8]) -> String {
+/// These bytes in an armor, in lines of this length.
+fn armored(inside: &[u8], width: usize) -> String {
     let text = STANDARD.encode(inside);
     let lines: Vec<_> =
-        text.as_bytes().chunks(70).map(|line| str::from_utf8(line).expect("base64")).collect();
+        text.as_bytes().chunks(width).map(|line| str::from_utf8(line).expect("base64")).collect();
     format!("-----BEGIN SSH SIGNATURE-----\n{}\n-----END SSH SIGNATURE-----\n", lines.join("\n"))
 }

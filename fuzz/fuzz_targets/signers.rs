@@ -6,6 +6,7 @@
 
 mod approver;
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use approver::{Approver, assert_printable, at, now, statement};
@@ -69,7 +70,11 @@ fn means_the_same_line_by_line(list: &[u8], whole: &Result<Signers, SignersError
         }
     }
     match whole {
-        Ok(signers) => assert_eq!(signers.people().collect::<Vec<_>>(), people),
+        Ok(signers) => {
+            assert_eq!(signers.people().collect::<Vec<_>>(), people);
+            let keys: BTreeSet<_> = people.iter().map(|by| &by.fingerprint).collect();
+            assert_eq!(keys.len(), people.len(), "a key stands on two lines");
+        }
         Err(SignersError::Nobody(_)) => assert!(people.is_empty()),
         Err(SignersError::Line { why, .. }) => {
             let line = lines[taken.len()];

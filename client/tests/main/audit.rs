@@ -1,9 +1,9 @@
 //! The log, verified and shown from its files.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use llm_os_core::audit::{Body, Chain, Entry, Event, Link, Signer, What, segment_name};
 use llm_os_core::name::Id;
@@ -244,25 +244,49 @@ fn tail_prints_the_newest_across_segments() {
     );
 }
 
+/// `llmsh audit tail -f`, from the newest record on. It ends when this is dropped.
+struct Followed {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Followed {
+    fn of(log: &Log) -> Self {
+        let place = log.state.path();
+        Self::start(command(place, place, &["audit", "tail", "audit", "-f", "-n", "1"]))
+    }
+
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    fn next(&mut self) -> Value {
+        serde_json::from_str(&self.lines.next().unwrap().unwrap()).unwrap()
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
 fn a_followed_log_goes_on_through_a_rotation() {
     let mut log = Log::new();
-    let mut command =
-        command(log.state.path(), log.state.path(), &["audit", "tail", "audit", "-f", "-n", "1"]);
-    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
-    assert_eq!(next()["event"], "checkpoint");
+    let mut followed = Followed::of(&log);
+    assert_eq!(followed.next()["event"], "checkpoint");
     let mut line = Vec::new();
     log.chain.append(&Body::of(&intent("r-7", "why")), TIME, &mut line);
     let (half, rest) = line.split_at(20);
     log.write(2, half);
     log.write(2, rest);
-    assert_eq!(next()["request_id"], "r-7");
+    assert_eq!(followed.next()["request_id"], "r-7");
     log.append(3, &intent("r-8", "why"));
-    assert_eq!(next()["request_id"], "r-8");
-    child.kill().unwrap();
-    child.wait().unwrap();
+    assert_eq!(followed.next()["request_id"], "r-8");
 }
 
 /// A host allocates what its next records fill; until then these are zeros.
@@ -275,20 +299,15 @@ fn a_segment_in_use_is_followed_from_its_last_record_on() {
         let newest = log.llmsh(&["tail", "audit", "-n", "2"]);
         assert_eq!((newest.code, requests(&newest)), (0, vec![json!("r-6"), json!(null)]), "{newest:?}");
     }
-    let mut command =
-        command(log.state.path(), log.state.path(), &["audit", "tail", "audit", "-f", "-n", "1"]);
-    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
-    assert_eq!(next()["event"], "checkpoint");
+    let mut followed = Followed::of(&log);
+    assert_eq!(followed.next()["event"], "checkpoint");
     let mut line = Vec::new();
     log.chain.append(&Body::of(&intent("r-7", "why")), TIME, &mut line);
     let file = std::fs::OpenOptions::new().write(true).open(log.segment(2)).unwrap();
     file.write_all_at(&line, end).unwrap();
-    assert_eq!(next()["request_id"], "r-7");
-    child.kill().unwrap();
-    child.wait().unwrap();
+    assert_eq!(followed.next()["request_id"], "r-7");
 }
+
 /// The segment in use ends with zeros, ahead of the records that come.
 #[test]
 fn the_log_of_a_running_host_is_shown_and_followed() {
@@ -298,17 +317,12 @@ fn the_log_of_a_running_host_is_shown_and_followed() {
     let whole = daemon.llmsh(&["audit", "show", dir]).stdout;
     let tail = daemon.llmsh(&["audit", "tail", dir]);
     assert_eq!((tail.code, tail.stdout), (0, whole.clone()), "{}", tail.stderr);
-    let mut follow = daemon.command(&["audit", "tail", dir, "-f", "-n", "1"]);
-    let mut child = follow.stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut next = || lines.next().unwrap().unwrap();
-    assert_eq!(next(), whole.lines().last().unwrap());
+    let mut followed = Followed::start(daemon.command(&["audit", "tail", dir, "-f", "-n", "1"]));
+    assert_eq!(followed.next(), serde_json::from_str::<Value>(whole.lines().last().unwrap()).unwrap());
     let told = ["do", "exec.run", "argv:=[\"/bin/true\"]", "--reason", "leave a record"];
     assert_eq!(daemon.llmsh(&told).code, 0);
-    let events = [next(), next()].map(|line| serde_json::from_str::<Value>(&line).unwrap()["event"].clone());
+    let events = [followed.next(), followed.next()].map(|record| record["event"].clone());
     assert_eq!(events, ["intent", "outcome"]);
-    child.kill().unwrap();
-    child.wait().unwrap();
 }
 
 /// Else a program that reads a long log would be woken for each of its records.

@@ -99,3 +99,12 @@ fn every_page_renders_without_a_warning() {
         assert!(ran.stdout.contains("SYNOPSIS"), "{name}: {}", ran.stdout);
     }
 }
+
+#[test]
+fn the_page_on_stdout_is_the_one_in_the_folder() {
+    let folder = pages();
+    for (name, program) in programs() {
+        let page = fs::read_to_string(folder.path().join("man").join(format!("{name}.1"))).unwrap();
+        assert_eq!(program(&["man"]), page, "{name}");
+    }
+}
