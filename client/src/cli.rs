@@ -57,8 +57,8 @@ pub(crate) struct Options {
     /// Prints JSON also where stdout is a terminal. Where it is none, JSON is what is printed.
     #[arg(long, global = true)]
     json: bool,
-    /// Prints text for people also where stdout is no terminal. send, do, schema, computer and mcp print the JSON of others,
-    /// and have no text.
+    /// Prints text for people also where stdout is no terminal. send, do, schema, computer and mcp have none: they print JSON
+    /// everywhere, and refuse this.
     #[arg(long, global = true)]
     text: bool,
     /// Prints JSON that is indented.

@@ -1,10 +1,11 @@
 //! What goes to stdout: for programs JSON, one text a line, its keys in the order they came; for people text.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 
@@ -67,6 +68,18 @@ pub(crate) fn until_readable(source: BorrowedFd<'_>) -> Result<(), Failure> {
             Ok(_) if !waiting[1].revents().is_empty() => return Err(Failure::ReaderGone),
             Ok(_) => return Ok(()),
         }
+    }
+}
+
+/// Waits so long. Whoever read stdout and is gone ends the wait.
+pub(crate) fn pause(time: Duration) -> Result<(), Failure> {
+    let stdout = std::io::stdout();
+    let mut reader = [PollFd::new(&stdout, PollFlags::empty())];
+    let time = Timespec::try_from(time).expect("a pause is short");
+    match poll(&mut reader, Some(&time)) {
+        Ok(0) | Err(Errno::INTR) => Ok(()),
+        Ok(_) => Err(Failure::Stdout(ErrorKind::BrokenPipe.into())),
+        Err(e) => Err(Failure::Stdout(e.into())),
     }
 }
 

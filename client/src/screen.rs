@@ -11,6 +11,8 @@ const WIDTH: usize = 88;
 /// Where it is broken in the narrowest one.
 const NARROW: usize = 8;
 const MARGIN: &str = "| ";
+/// How far in a row goes on that is too long: nothing that this program says begins there.
+const HANGING: usize = 9;
 
 /// Turns everything but printable ASCII into `\u{...}`.
 pub(crate) fn plain(text: &str) -> String {
@@ -43,6 +45,15 @@ pub(crate) fn wrapped(text: &str, columns: usize) -> Vec<String> {
     rows
 }
 
+/// The rows of a text, all but the first one set in: no row but that one begins where the text does.
+pub(crate) fn hanging(text: &str, width: usize, inward: usize) -> Vec<String> {
+    if text.len() <= width {
+        return vec![text.to_owned()];
+    }
+    let rows = wrapped(text, width.saturating_sub(inward)).into_iter().enumerate();
+    rows.map(|(at, row)| if at > 0 { format!("{:inward$}{row}", "") } else { row }).collect()
+}
+
 /// How many columns the terminal has that stdout is, or else stderr.
 pub(crate) fn columns() -> Option<usize> {
     // What a test compares does not depend on where it runs.
@@ -70,6 +81,12 @@ impl Screen {
         self.0.extend(std::iter::repeat_n(' ', indent));
         self.0.push_str(&plain(text));
         self.0.push('\n');
+    }
+
+    /// A row of this program that names what others wrote: where the terminal would break it, it goes on further in.
+    pub(crate) fn hung(&mut self, indent: usize, text: &str) {
+        let room = columns().map_or(usize::MAX, |columns| columns.saturating_sub(indent));
+        hanging(&plain(text), room, HANGING).iter().for_each(|row| self.line(indent, row));
     }
 
     /// Text that somebody else wrote, complete, every row of it behind a margin, also where the terminal is narrow.

@@ -3,7 +3,7 @@
 //! What somebody else wrote cannot pass for a row of this program: each cell is printable ASCII, broken into rows that begin
 //! where its column does.
 
-use crate::screen::{self, Screen, plain, quoted, wrapped};
+use crate::screen::{self, Screen, hanging, plain, quoted, wrapped};
 
 /// How wide what is no terminal is.
 const COLUMNS: usize = 80;
@@ -91,15 +91,6 @@ fn give_way(widths: &mut [usize], least: impl Fn(usize) -> usize, room: usize) {
         let Some((_, widest)) = can.max_by_key(|(_, width)| **width) else { break };
         *widest -= 1;
     }
-}
-
-/// The rows of a text, all but the first one set in: no row but that one begins where the text does.
-fn hanging(text: &str, width: usize, inward: usize) -> Vec<String> {
-    if text.len() <= width {
-        return vec![text.to_owned()];
-    }
-    let rows = wrapped(text, width.saturating_sub(inward)).into_iter().enumerate();
-    rows.map(|(at, row)| if at > 0 { format!("{:inward$}{row}", "") } else { row }).collect()
 }
 
 fn columns() -> usize {

@@ -1,6 +1,6 @@
-//! Prints records in the form that was chosen, many at once.
+//! Prints records in the form that was chosen: to people each as it is found, to programs many at once.
 
-use std::io::{BufWriter, StdoutLock, Write};
+use std::io::{BufWriter, IsTerminal, StdoutLock, Write};
 
 use llm_os_core::audit::printable;
 
@@ -16,13 +16,15 @@ const BLOCK: usize = 64 << 10;
 pub(super) struct Printer {
     stdout: BufWriter<StdoutLock<'static>>,
     form: Form,
+    to_terminal: bool,
     is_empty: bool,
 }
 
 impl Printer {
     pub(super) fn new(form: Form) -> Self {
-        let stdout = BufWriter::with_capacity(BLOCK, std::io::stdout().lock());
-        Self { stdout, form, is_empty: true }
+        let stdout = std::io::stdout().lock();
+        let to_terminal = stdout.is_terminal();
+        Self { stdout: BufWriter::with_capacity(BLOCK, stdout), form, to_terminal, is_empty: true }
     }
 
     /// Prints a line of the log, whoever wrote it: printable ASCII.
@@ -37,7 +39,8 @@ impl Printer {
                 self.stdout.write_all(screen.as_str().as_bytes())
             }
         };
-        written.map_err(Failure::Stdout)
+        written.map_err(Failure::Stdout)?;
+        if self.to_terminal { self.flush() } else { Ok(()) }
     }
 
     /// Tells people that there was nothing to print, if so.

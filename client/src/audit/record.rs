@@ -49,30 +49,16 @@ fn actions(record: &Value) -> Option<String> {
 }
 
 fn decision(decision: &Value, rows: &mut Table<2>) {
-    for Policy { policy, reason } in decision["policies"].as_array().into_iter().flatten().map(Policy::of) {
-        row(rows, "policy", &format!("{policy}: {reason}"));
+    for policy in decision["policies"].as_array().into_iter().flatten() {
+        let reason = policy["reason"].as_str().map_or("(it states no reason)".to_owned(), quoted);
+        row(rows, "policy", &format!("{}: {reason}", of(&policy["policy"])));
     }
     let approved = &decision["approved"];
     if approved.is_object() {
         let [id, uid, time] = ["pending_id", "approver", "time"].map(|name| of(&approved[name]));
-        let more = named(approved, &[("by grant ", "grant"), ("signed by ", "signer")]);
-        row(
-            rows,
-            "approved",
-            &[format!("{id} by user {uid} at {time}")].into_iter().chain(more).collect::<Vec<_>>().join(", "),
-        );
-    }
-}
-
-struct Policy {
-    policy: String,
-    reason: String,
-}
-
-impl Policy {
-    fn of(value: &Value) -> Self {
-        let reason = value["reason"].as_str().map_or("(it states no reason)".to_owned(), quoted);
-        Self { policy: of(&value["policy"]), reason }
+        let mut told = vec![format!("{id} by user {uid} at {time}")];
+        told.extend(named(approved, &[("by grant ", "grant"), ("signed by ", "signer")]));
+        list(rows, "approved", &told);
     }
 }
 

@@ -14,7 +14,7 @@ use crate::audit::print::Printer;
 use crate::audit::read::each;
 use crate::audit::segments::{Next, Segment, list};
 use crate::exit::{Exit, Failure};
-use crate::output::Form;
+use crate::output::{self, Form};
 use crate::progress::Progress;
 use crate::screen;
 
@@ -105,7 +105,7 @@ fn followed(dir: &Path, mut segment: Segment, printer: &mut Printer) -> Result<E
         printer.flush()?;
         match next {
             Some(next) => segment = Segment::open(&next)?,
-            None => std::thread::sleep(LOOK),
+            None => output::pause(LOOK)?,
         }
     }
 }

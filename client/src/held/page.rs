@@ -62,7 +62,7 @@ impl Line {
         if self.look.has_margin() {
             screen.foreign(self.indent, &self.text);
         } else {
-            screen.line(self.indent, &self.text);
+            screen.hung(self.indent, &self.text);
         }
     }
 }

@@ -308,6 +308,15 @@ fn a_segment_in_use_is_followed_from_its_last_record_on() {
     assert_eq!(followed.next()["request_id"], "r-7");
 }
 
+#[test]
+fn a_log_is_followed_no_longer_than_somebody_reads_it() {
+    let log = Log::new();
+    let mut child = log.command(&["tail", "audit", "-f", "-n", "1"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(child.wait().unwrap().success() && line.ends_with("}\n"), "{line}");
+}
+
 /// The segment in use ends with zeros, ahead of the records that come.
 #[test]
 fn the_log_of_a_running_host_is_shown_and_followed() {

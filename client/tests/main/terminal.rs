@@ -125,7 +125,8 @@ fn text_in_a_pipe_is_that_of_a_terminal_of_eighty_columns() {
         let piped = run(&mut command(&[args, &["--text"]].concat()), "");
         assert_eq!(piped.stdout, on_a_terminal(&mut command(args), 80).stdout, "{args:?}");
     };
-    for (args, answer) in answers("some words") {
+    // The page of an approver is broken by a terminal alone.
+    for (args, answer) in answers("some words").into_iter().filter(|(args, _)| *args != ["pending", "p-1"]) {
         let peer = host(&answer);
         check(&|args| peer.command(args), &args);
     }
@@ -160,8 +161,7 @@ fn nothing_hostile_reaches_a_terminal_and_no_row_of_it_looks_like_this_programs(
             let ran = on_a_terminal(&mut peer.command(&args), columns);
             assert_eq!(ran.code, 0, "{ran:?}");
             is_printable(&ran);
-            let is_page = args == ["pending", "p-1"];
-            assert!(is_page || ran.stdout.lines().all(|row| row.len() <= columns.into()), "{}", ran.stdout);
+            assert!(ran.stdout.lines().all(|row| row.len() <= columns.into()), "{}", ran.stdout);
             let imitates = |row: &str| row == "no plan waits for a human" || row.starts_with("p-2 ");
             assert!(!ran.stdout.lines().any(imitates), "{args:?}: {}", ran.stdout);
         }
@@ -219,7 +219,7 @@ fn one_plan_that_waits_is_shown_as_its_approver_sees_it() {
     let id = daemon.waiting();
     let listed = read(&daemon.llmsh(&["pending", &id]));
     assert_eq!((&listed["pending_id"], listed["plan"].is_string()), (&json!(id), true), "{listed}");
-    let shown = on_a_terminal(&mut daemon.command(&["pending", &id]), 80);
+    let shown = daemon.llmsh(&["pending", &id, "--text"]);
     assert!(shown.code == 0 && shown.stdout.contains("    | +hi\n"), "{shown:?}");
     let approved = daemon.llmsh(&["approve", &id, "--yes"]).stderr;
     // All but the first row, which tells how long it waits.
