@@ -20,7 +20,7 @@ impl Cli {
             )));
         }
         if text && !has_text {
-            let why = "this prints JSON for a program and has no text; what has: ping, describe, pending, grants, revoke, deny, \
+            let why = "--text: this command prints JSON for a program, and has no text; these have: ping, describe, pending, grants, revoke, deny, \
                        halt, resume and audit";
             return Err(Failure::Usage(why.to_owned()));
         }
