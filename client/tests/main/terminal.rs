@@ -249,6 +249,11 @@ fn a_plan_that_is_not_what_is_digested_is_not_shown_to_people() {
 #[test]
 fn golden_texts_of_a_host() {
     let mut described = schema::described();
+    let some = ["exec.run", "fs.move", "fs.read", "monitor.capture", "mouse.click"];
+    described["actions"]
+        .as_array_mut()
+        .unwrap()
+        .retain(|action| some.iter().any(|some| action["action"] == *some));
     described["host"] = json!("llm-osd");
     described["protocol"] = json!("1");
     described["policy"] = json!({"name": "/etc/llm-osd/policy.cedar", "sha256": "5".repeat(64)});
