@@ -2,7 +2,8 @@
 //! learned from it.
 //!
 //! The log is written by a host of the release profile, asked to plan and not to run. Two pasts are judged: one in which the same
-//! few questions come again and again, as an agent's do, and one in which no two are alike.
+//! few questions come again and again, as an agent's do, and one in which no two are alike. No human approved any of it: what
+//! learning takes is to read all that nothing is learned from.
 //!
 //! Run it by `scripts/bench`; docs/benchmarks.md says what came out.
 #![allow(clippy::disallowed_methods, reason = "starts the programs the way a person would")]
@@ -66,7 +67,7 @@ fn record(places: &Places, names: usize) {
         let actions: Vec<_> = (plan * ACTIONS..(plan + 1) * ACTIONS)
             .map(|n| {
                 let path = places.files().join(format!("new-{}", n % names));
-                json!({"action": "fs.write", "params": {"path": path, "content": "x"}, "reason": "a benchmark"})
+                json!({"action": "fs.write", "params": {"path": path, "mode": "create", "content": "x"}, "reason": "a benchmark"})
             })
             .collect();
         let frame = json!({"version": "1", "request_id": format!("r-{plan}"), "mode": "plan_only", "actions": actions});
