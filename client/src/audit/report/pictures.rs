@@ -7,8 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fast_image_resize::images::Image;
 use fast_image_resize::{PixelType, Resizer};
-use image::codecs::jpeg::JpegEncoder;
-use image::{ExtendedColorType, ImageFormat, ImageReader, Limits};
+use image::{ImageFormat, ImageReader, Limits};
+use jpeg_encoder::{ColorType, Encoder};
 use llm_os_core::value::hex;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -209,9 +209,10 @@ fn reduced(bytes: Vec<u8>, (width, height): (u32, u32)) -> Option<(&'static str,
         Resizer::new().resize(&from, &mut to, None).ok()?;
         pixels = image::RgbImage::from_raw(to_width, to_height, to.into_vec())?;
     }
+    let [of_width, of_height] = [pixels.width(), pixels.height()].map(u16::try_from);
     let mut jpeg = Vec::new();
-    let encoder = &mut JpegEncoder::new_with_quality(&mut jpeg, QUALITY);
-    encoder.encode(&pixels, pixels.width(), pixels.height(), ExtendedColorType::Rgb8).ok()?;
+    let encoder = Encoder::new(&mut jpeg, QUALITY);
+    encoder.encode(&pixels, of_width.ok()?, of_height.ok()?, ColorType::Rgb).ok()?;
     match own {
         Some(own) if fits && bytes.len() <= jpeg.len() => Some((own, bytes)),
         Some(_) | None => Some(("image/jpeg", jpeg)),
