@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 
 use crate::held::previews::Preview;
 use crate::screen::{Screen, plain, quoted};
+use crate::text::word;
 
 pub(crate) use crate::held::page::{Line, Look, Page};
 pub(crate) use crate::held::previews::Pictured;
@@ -173,7 +174,7 @@ impl Held {
             page.line(2, Look::Text, "with exactly");
             page.line(4, Look::Foreign, action.params.get());
             strange::beyond_ascii(action.params.get(), &mut page)?;
-            arguments(action.params.get(), &mut page);
+            arguments(action.params, "$", &mut page);
             self.consequences(index, &mut page);
             for preview in self.previews.get(index).into_iter().flatten() {
                 preview.show(index, &mut page);
@@ -256,17 +257,25 @@ impl Held {
     }
 }
 
-/// The arguments of a program, one a line: where one ends and the next begins is not left to the eye.
-fn arguments(params: &str, page: &mut Page) {
-    #[derive(Deserialize)]
-    struct Argv<'a> {
-        #[serde(borrow)]
-        argv: Vec<&'a RawValue>,
-    }
-    let Ok(Argv { argv }) = serde_json::from_str(params) else { return };
-    page.line(2, Look::Text, &format!("which are {} arguments", argv.len()));
-    for (index, argument) in argv.iter().enumerate() {
-        page.line(4, Look::Foreign, &format!("[{index}] {}", argument.get()));
+/// The arguments of each program, one a line: where one ends and the next begins is not left to the eye.
+fn arguments(value: &RawValue, place: &str, page: &mut Page) {
+    if let Ok(fields) = serde_json::from_str::<BTreeMap<String, &RawValue>>(value.get()) {
+        for (name, value) in fields {
+            match serde_json::from_str::<Vec<&RawValue>>(value.get()) {
+                Ok(argv) if name == "argv" => {
+                    let of = if place == "$" { String::new() } else { format!(" of {place}") };
+                    page.line(2, Look::Text, &format!("which are {} arguments{of}", argv.len()));
+                    for (index, argument) in argv.iter().enumerate() {
+                        page.line(4, Look::Foreign, &format!("[{index}] {}", argument.get()));
+                    }
+                }
+                Ok(_) | Err(_) => arguments(value, &format!("{place}.{}", word(&name)), page),
+            }
+        }
+    } else if let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(value.get()) {
+        for (index, item) in items.into_iter().enumerate() {
+            arguments(item, &format!("{place}[{index}]"), page);
+        }
     }
 }
 

@@ -114,6 +114,24 @@ fn homoglyphs_and_zero_width_characters_are_flagged_code_point_by_code_point() {
 }
 
 #[test]
+fn the_arguments_of_each_program_of_a_pipe_stand_one_a_line() {
+    let stages =
+        json!([{"argv": ["/bin/cat", "a b"], "cwd": "/w"}, {"argv": ["/bin/sort", "-u\n[2] \"x\""]}]);
+    let screen = shown(&json!({"stages": stages, "x\ny argv": {"argv": ["z"]}}), "sort them");
+    let rows: Vec<_> = screen.lines().collect();
+    let listed = |of: &str, arguments: &[&str]| {
+        let begin = format!("  which are {} arguments of {of}", arguments.len());
+        let at = rows.iter().position(|row| *row == begin).unwrap_or_else(|| panic!("{begin}: {screen}"));
+        let rows = &rows[at + 1..=at + arguments.len()];
+        let expected = arguments.iter().enumerate().map(|(n, argument)| format!("    | [{n}] {argument}"));
+        assert_eq!(rows, expected.collect::<Vec<_>>());
+    };
+    listed("$.stages[0]", &[r#""/bin/cat""#, r#""a b""#]);
+    listed("$.stages[1]", &[r#""/bin/sort""#, r#""-u\n[2] \"x\"""#]);
+    listed(r#"$."x\ny argv""#, &[r#""z""#]);
+}
+
+#[test]
 fn a_window_is_shown_with_its_display() {
     let screen = shown(&json!({"argv": ["/bin/echo"]}), "look");
     assert!(screen.contains("inject Window \"Gedit\" on display \":0\\u{1b}[2K\""), "{screen}");
