@@ -11,6 +11,7 @@ use etcetera::base_strategy::Xdg;
 use crate::exit::{Exit, Failure};
 use crate::output::Form;
 
+mod about;
 mod approvals;
 mod filter;
 mod print;

@@ -8,7 +8,7 @@ use crate::exit::Failure;
 
 /// Where text from others is broken in a wide terminal, and where there is none.
 const WIDTH: usize = 88;
-/// Where it is broken in the narrowest one.
+/// Where text is broken in the narrowest one.
 const NARROW: usize = 8;
 const MARGIN: &str = "| ";
 /// How far in a row goes on that is too long: nothing that this program says begins there.
@@ -33,7 +33,7 @@ pub(crate) fn quoted(text: &str) -> String {
 
 /// Printable ASCII in rows, broken between words where that goes.
 pub(crate) fn wrapped(text: &str, columns: usize) -> Vec<String> {
-    let columns = columns.max(8);
+    let columns = columns.max(NARROW);
     let mut rows = Vec::new();
     let mut rest = text;
     while rest.len() > columns {

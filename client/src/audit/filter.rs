@@ -8,6 +8,7 @@ use llm_os_core::audit::{Event, Line};
 use memchr::memmem::Finder;
 use serde_json::Value;
 
+use crate::audit::about;
 use crate::exit::Failure;
 
 #[derive(Clone, Debug, Default, Args)]
@@ -121,23 +122,19 @@ impl Filter {
         if !self.is_about_something() {
             return true;
         }
-        let index = record["what"]["index"].as_u64().or(record["data"]["index"].as_u64());
-        let place = record["run"].as_str().map(str::to_owned).zip(index);
+        let place = record["run"].as_str().map(str::to_owned).zip(about::index(record));
         if record["event"] == "outcome" || record["event"] == "interrupted" {
             return place.is_some_and(|place| self.matched.remove(&place));
         }
-        let action = self.args.action.as_deref().is_none_or(|action| {
-            let listed = record["data"]["actions"].as_array().into_iter().flatten();
-            let stated = [&record["what"]["action"], &record["data"]["action"]];
-            stated.into_iter().chain(listed).any(|stated| stated.as_str() == Some(action))
-        });
+        let action = self.args.action.as_deref();
+        let action = action.is_none_or(|action| about::actions(record).any(|named| named == action));
         let decision = self.args.decision;
         let decision = decision.is_none_or(|decision| record["decision"]["decision"] == decision.as_str());
-        let about = action && decision;
-        if about && record["event"] == "intent" {
+        let is_about = action && decision;
+        if is_about && record["event"] == "intent" {
             self.matched.extend(place);
         }
-        about
+        is_about
     }
 }
 

@@ -32,6 +32,14 @@ pub(super) struct Piece<'a> {
     pub(super) torn: bool,
 }
 
+impl Piece<'_> {
+    /// Where it stands, in words.
+    pub(super) fn place(&self, segments: &[PathBuf]) -> String {
+        let name = segments[self.segment].file_name().unwrap_or_default().to_string_lossy();
+        format!("line {} of {name}", self.line)
+    }
+}
+
 /// Gives every line of the segments to `take`, in order, until it breaks off.
 ///
 /// # Errors

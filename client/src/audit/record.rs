@@ -3,6 +3,7 @@
 use llm_os_core::audit::{Line, printable};
 use serde_json::Value;
 
+use crate::audit::about;
 use crate::screen::{Screen, quoted};
 use crate::text::{Table, heading, word};
 
@@ -42,9 +43,7 @@ fn head(record: &Value) -> String {
 }
 
 fn actions(record: &Value) -> Option<String> {
-    let listed = record["data"]["actions"].as_array().into_iter().flatten();
-    let named = [&record["what"]["action"], &record["data"]["action"]].into_iter().chain(listed);
-    let names: Vec<_> = named.filter_map(Value::as_str).map(word).collect();
+    let names: Vec<_> = about::actions(record).map(word).collect();
     (!names.is_empty()).then(|| names.join(", "))
 }
 
@@ -71,8 +70,7 @@ fn outcome(outcome: &Value, rows: &mut Table<2>) {
 
 fn request(record: &Value, rows: &mut Table<2>) {
     let mut told = named(record, &[("", "request_id"), ("session ", "session_id"), ("run ", "run")]);
-    let index = record["what"]["index"].as_u64().or(record["data"]["index"].as_u64());
-    told.extend(index.map(|index| format!("action {}", index.saturating_add(1))));
+    told.extend(about::index(record).map(|index| format!("action {}", index.saturating_add(1))));
     list(rows, "request", &told);
 }
 

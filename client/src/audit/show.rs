@@ -51,12 +51,9 @@ pub(super) fn show(
                 Some(limit) => keep(&mut newest, limit, piece.bytes),
             },
             None => {
-                let name = segments[piece.segment].file_name().unwrap_or_default().to_string_lossy();
                 printer.flush()?;
-                screen::say(&format!(
-                    "line {} of {name} is not a record: see llmsh audit verify",
-                    piece.line
-                ));
+                let place = piece.place(&segments);
+                screen::say(&format!("{place} is not a record: see llmsh audit verify"));
                 exit = Exit::Failed;
             }
         }

@@ -96,10 +96,7 @@ pub(super) fn collect(
             page.torn = piece.bytes.len() as u64;
             return Ok(ControlFlow::Continue(()));
         }
-        let place = || {
-            let name = segments[piece.segment].file_name().unwrap_or_default().to_string_lossy();
-            format!("line {} of {name}", piece.line)
-        };
+        let place = || piece.place(segments);
         let verified = verifier.as_mut().map(|v| v.line(if piece.torn { b"" } else { piece.bytes }));
         let mut mark = None;
         let line = match verified {
@@ -139,8 +136,9 @@ pub(super) fn collect(
         Some(Ok(verified)) => page.verified = Some(verified),
         Some(Err(problem)) => {
             page.mark(problem.seq);
-            page.problems.insert(0, does_not_verify(&problem, "its end"));
-            page.items.push(Item::Break(does_not_verify(&problem, "its end")));
+            let told = does_not_verify(&problem, "its end");
+            page.problems.insert(0, told.clone());
+            page.items.push(Item::Break(told));
         }
         None => {}
     }

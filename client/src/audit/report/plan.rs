@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::audit::about;
 use crate::audit::report::collect::Record;
 use crate::audit::report::html::Html;
 use crate::audit::report::pictures::{Pictures, taken};
@@ -51,8 +52,7 @@ pub(super) fn plan(records: &[Record], store: &Store, pictures: &mut Pictures) -
     html.raw("</p>");
     let mut actions: BTreeMap<Option<u64>, Vec<&Told<'_>>> = BTreeMap::new();
     for record in &records {
-        let index = record.0["what"]["index"].as_u64().or(record.0["data"]["index"].as_u64());
-        actions.entry(index).or_default().push(record);
+        actions.entry(about::index(&record.0)).or_default().push(record);
     }
     for (index, steps) in &actions {
         html.raw("<section>");
@@ -101,10 +101,9 @@ pub(super) fn event(record: &Record) -> Html {
 fn names(records: &[Told<'_>]) -> String {
     let mut names = Vec::new();
     for (record, _) in records {
-        let listed = record["data"]["actions"].as_array().into_iter().flatten();
-        for name in [&record["what"]["action"], &record["data"]["action"]].into_iter().chain(listed) {
-            if let Some(name) = name.as_str().filter(|name| !names.contains(&(*name).to_owned())) {
-                names.push(name.to_owned());
+        for name in about::actions(record) {
+            if !names.contains(&name) {
+                names.push(name);
             }
         }
     }
